@@ -1,0 +1,1 @@
+"""The shared domain: models, consent rules, the WhatsApp client, settings. Imports nothing else of ours."""

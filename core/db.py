@@ -1,0 +1,40 @@
+"""Engine and session factory; one request or job step is one transaction, opened at the edge."""
+
+from urllib.parse import urlsplit
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+Sessions = async_sessionmaker[AsyncSession]
+
+APP_ROLE = "kairan_app"  # may not change what is append-only
+READER_ROLE = "kairan_reader"  # may only read, and no secrets
+
+
+def async_url(database_url: str) -> str:
+    """The same URL with the driver named, as SQLAlchemy wants it."""
+    return f"postgresql+asyncpg{database_url[len(urlsplit(database_url).scheme) :]}"
+
+
+def make_engine(database_url: str, *, role: str | None = APP_ROLE, pool_size: int = 10) -> AsyncEngine:
+    """An engine whose connections act as `role`, so that grants hold even when the login owns the tables.
+
+    Isolation is READ COMMITTED (the send gate depends on it); an abandoned transaction ends after 60 s.
+    """
+    server_settings = {"application_name": "kairan", "idle_in_transaction_session_timeout": "60000"}
+    if role is not None:
+        server_settings["role"] = role
+    return create_async_engine(
+        async_url(database_url),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        connect_args={"server_settings": server_settings},
+        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        json_deserializer=msgspec.json.decode,
+    )
+
+
+def make_sessions(engine: AsyncEngine) -> Sessions:
+    return async_sessionmaker(engine, expire_on_commit=False)

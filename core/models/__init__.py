@@ -1,0 +1,66 @@
+"""Every table, so that importing this package makes the metadata complete."""
+
+from core.models.audience import Audience, AudienceMember
+from core.models.base import Model
+from core.models.campaign import Campaign, CampaignVariant
+from core.models.consent import (
+    ChainHead,
+    Checkpoint,
+    ConsentEvent,
+    ConsentEvidence,
+    ConsentState,
+    Notice,
+    PendingWithdrawal,
+    Purpose,
+    Suppression,
+)
+from core.models.contact import Contact, ContactAddress
+from core.models.link import Conversion, Link, LinkHit
+from core.models.message import Message, MessageEvent, Rate
+from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
+from core.models.sender import Sender
+from core.models.template import Media, Template, TemplateVersion
+from core.models.webhook import InboundMessage, ParkedStatus, WebhookEvent, WebhookField
+from core.models.work import Export, Import, ImportRow, LakeHead
+
+__all__ = [
+    "ApiKey",
+    "Audience",
+    "AudienceMember",
+    "AuditEntry",
+    "Campaign",
+    "CampaignVariant",
+    "ChainHead",
+    "Checkpoint",
+    "ConsentEvent",
+    "ConsentEvidence",
+    "ConsentState",
+    "Contact",
+    "ContactAddress",
+    "Conversion",
+    "Export",
+    "IdempotencyKey",
+    "Import",
+    "ImportRow",
+    "InboundMessage",
+    "LakeHead",
+    "Link",
+    "LinkHit",
+    "Media",
+    "Message",
+    "MessageEvent",
+    "Model",
+    "Notice",
+    "ParkedStatus",
+    "PendingWithdrawal",
+    "Purpose",
+    "Rate",
+    "Sender",
+    "Session",
+    "Suppression",
+    "Template",
+    "TemplateVersion",
+    "User",
+    "WebhookEvent",
+    "WebhookField",
+]

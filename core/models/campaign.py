@@ -1,0 +1,56 @@
+"""Campaigns: what goes to whom, when, how fast."""
+
+from datetime import datetime, time
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Time, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import WithId
+from core.statuses import CampaignStatus
+
+
+class Campaign(WithId):
+    """`status` is an intention until rows exist; whether it is completed is read from its messages."""
+
+    __tablename__ = "campaigns"
+    __table_args__ = (
+        CheckConstraint("holdout_bp BETWEEN 0 AND 5000", name="holdout"),
+        CheckConstraint("messages_per_minute IS NULL OR messages_per_minute > 0", name="pace"),
+    )
+
+    name: Mapped[str]
+    status: Mapped[CampaignStatus]
+    purpose: Mapped[str]
+    sender_id: Mapped[UUID] = mapped_column(ForeignKey("senders.id"), index=True)
+    audience_id: Mapped[UUID] = mapped_column(ForeignKey("audiences.id"))
+    holdout_bp: Mapped[int] = mapped_column(server_default=text("0"))  # share kept without a message, in 1/10,000
+    messages_per_minute: Mapped[int | None]  # the campaign's own pace; null: the sender's limit
+    send_at: Mapped[datetime | None]
+    quiet_from: Mapped[time | None] = mapped_column(Time)  # in the recipient's zone
+    quiet_until: Mapped[time | None] = mapped_column(Time)
+    fingerprint: Mapped[str | None]  # of content and audience, from the latest review
+    review: Mapped[dict[str, Any] | None]
+    reviewed_at: Mapped[datetime | None]
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    launched_at: Mapped[datetime | None]
+    expanded_at: Mapped[datetime | None]  # every recipient has a row
+    expand_cursor: Mapped[UUID | None]  # last contact expanded, so that a crash resumes
+    paused_at: Mapped[datetime | None]
+    pause_reason: Mapped[str | None]
+    cancelled_at: Mapped[datetime | None]
+
+
+class CampaignVariant(WithId):
+    """One arm of the campaign's A/B test; a campaign without a test has one."""
+
+    __tablename__ = "campaign_variants"
+    __table_args__ = (UniqueConstraint("campaign_id", "label"), CheckConstraint("weight > 0", name="weight"))
+
+    campaign_id: Mapped[UUID] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"))
+    label: Mapped[str]
+    weight: Mapped[int]  # relative to the other variants
+    template_version_id: Mapped[UUID] = mapped_column(ForeignKey("template_versions.id"))
+    parameters: Mapped[dict[str, Any]]  # placeholder → where its value comes from

@@ -1,0 +1,48 @@
+"""Contacts: one person's tenure of one WhatsApp account, and the addresses that reach it."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import WithId
+
+
+class Contact(WithId):
+    """A person; the row that consent writers and the send gate lock."""
+
+    __tablename__ = "contacts"
+    __table_args__ = (Index("ix_contacts_attributes", "attributes", postgresql_using="gin"),)
+
+    name: Mapped[str | None]
+    language: Mapped[str | None]  # BCP 47
+    time_zone: Mapped[str | None]  # IANA
+    country: Mapped[str | None] = mapped_column(index=True)  # ISO 3166-1 alpha-2
+    attributes: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    import_id: Mapped[UUID | None] = mapped_column(ForeignKey("imports.id", ondelete="SET NULL"), index=True)
+    consent_version: Mapped[int] = mapped_column(server_default=text("0"))  # number of this contact's ledger events
+    first_seen_at: Mapped[datetime | None]  # first inbound message
+    last_seen_at: Mapped[datetime | None]  # latest inbound message: opens the 24 h service window
+    closed_at: Mapped[datetime | None]  # tenure ended: the account has another holder
+    erased_at: Mapped[datetime | None]
+
+
+class ContactAddress(WithId):
+    """One address of a contact in all its equivalent forms.
+
+    `match_key` is the form every equivalent spelling shares, so one open owner per key means that no
+    spelling finds somebody else. Phone is optional: a contact may have only a business-scoped user id.
+    """
+
+    __tablename__ = "contact_addresses"
+    __table_args__ = (
+        Index("uq_contact_addresses_open", "match_key", unique=True, postgresql_where=text("closed_at IS NULL")),
+    )
+
+    contact_id: Mapped[UUID] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str]  # phone, wa_id or bsuid
+    value: Mapped[str]  # E.164 with +, digits, or the BSUID
+    match_key: Mapped[str]
+    closed_at: Mapped[datetime | None]

@@ -1,0 +1,73 @@
+"""Long work with progress: imports, their rows, exports; and the head of the lake."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import Model, WithId
+from core.statuses import WorkStatus
+
+
+class Import(WithId):
+    """A file of contacts and consents on its way in."""
+
+    __tablename__ = "imports"
+
+    filename: Mapped[str]
+    path: Mapped[str]  # under DATA_DIR/imports
+    sha256: Mapped[str]
+    bytes: Mapped[int]
+    status: Mapped[WorkStatus]
+    options: Mapped[dict[str, Any]]  # columns, country, audience, format found
+    error: Mapped[str | None]
+    rows_total: Mapped[int | None]
+    rows_done: Mapped[int] = mapped_column(server_default=text("0"))  # in the order they are worked, for resuming
+    verdicts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # verdict → rows
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    finished_at: Mapped[datetime | None]
+
+
+class ImportRow(WithId):
+    """What became of one row of a file."""
+
+    __tablename__ = "import_rows"
+    __table_args__ = (UniqueConstraint("import_id", "row_number"),)
+
+    import_id: Mapped[UUID] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"))
+    row_number: Mapped[int]  # in the file, the header is row 1
+    verdict: Mapped[str]
+    reason: Mapped[str | None]
+    contact_id: Mapped[UUID | None]
+    raw: Mapped[dict[str, Any] | None]  # kept for rejected rows, to be downloaded with the reason
+
+
+class Export(WithId):
+    """A package made for somebody; who asked, why, and what it holds."""
+
+    __tablename__ = "exports"
+
+    kind: Mapped[str]
+    status: Mapped[WorkStatus]
+    filters: Mapped[dict[str, Any]]
+    reason: Mapped[str]
+    path: Mapped[str | None]
+    sha256: Mapped[str | None]
+    bytes: Mapped[int | None]
+    facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    error: Mapped[str | None]
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    finished_at: Mapped[datetime | None]
+
+
+class LakeHead(Model):
+    """The lake's current manifest, swapped by compare-and-set."""
+
+    __tablename__ = "lake_head"
+
+    lake: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    manifest: Mapped[dict[str, Any]]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,209 @@
+"""Status words and the moves between them; pure.
+
+queued ─claim─▶ sending ─200─▶ accepted ─▶ sent ─▶ delivered ─▶ read
+   │               ├─ 200 held ─▶ held ─▶ sent… | failed
+   │               ├─ refused, retryable ─▶ queued (not_before, attempt+1)
+   │               ├─ refused, final ─▶ failed
+   │               └─ no answer, crash ─▶ unknown ─webhook─▶ accepted… | ─person decides─▶ failed
+   ├─ gate, caps, holdout, quiet hours over, budget ─▶ skipped
+   └─ campaign cancelled ─▶ cancelled
+"""
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a signed-in person may do."""
+
+    ADMIN = "admin"
+    MARKETER = "marketer"
+    APPROVER = "approver"
+    ANALYST = "analyst"
+    COMPLIANCE = "compliance"
+    AUDITOR = "auditor"
+
+
+class DeliveryStatus(StrEnum):
+    """How far one message got. The order of the provider's words is `RANK`."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    HELD = "held"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    READ = "read"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+
+
+# What a report from the provider may raise; `failed` stands between sent and delivered because it replaces
+# accepted, held and sent only, and a later delivered or read beats it (several devices produce both).
+RANK: dict[DeliveryStatus, int] = {
+    DeliveryStatus.QUEUED: 0,
+    DeliveryStatus.SENDING: 0,
+    DeliveryStatus.UNKNOWN: 0,
+    DeliveryStatus.ACCEPTED: 1,
+    DeliveryStatus.HELD: 1,
+    DeliveryStatus.SENT: 2,
+    DeliveryStatus.FAILED: 3,
+    DeliveryStatus.DELIVERED: 4,
+    DeliveryStatus.READ: 5,
+}
+
+# Rows in which work is left: a campaign with none of them is completed.
+OPEN = frozenset({DeliveryStatus.QUEUED, DeliveryStatus.SENDING})
+
+
+def latest_delivery(current: DeliveryStatus, reported: DeliveryStatus) -> DeliveryStatus:
+    """The status after a report from the provider: a maximum, so order and repetition do not matter.
+
+    Skipped and cancelled rows never went out and are left alone.
+    """
+    if current not in RANK or reported not in RANK:
+        return current
+    return reported if RANK[reported] > RANK[current] else current
+
+
+class SkipReason(StrEnum):
+    """Why a person in the audience got no message."""
+
+    HOLDOUT = "holdout"
+    NO_ADDRESS = "no_address"
+    UNKNOWN_PURPOSE = "unknown_purpose"
+    KILL_SWITCH = "kill_switch"
+    TENURE_CLOSED = "tenure_closed"
+    SUPPRESSED = "suppressed"
+    META_STOP = "meta_stop"
+    HOLD = "hold"
+    NO_CONSENT = "no_consent"
+    PENDING = "pending"
+    WITHDRAWN = "withdrawn"
+    INVALID = "invalid"
+    EXPIRED = "expired"
+    GRADE_TOO_LOW = "grade_too_low"
+    UNREACHABLE = "unreachable"
+    REAFFIRM_DUE = "reaffirm_due"
+    LEDGER_MISMATCH = "ledger_mismatch"
+    WINDOW_CLOSED = "window_closed"
+    BAD_PARAMETERS = "bad_parameters"
+    COUNTRY_PAUSED = "country_paused"
+    ERASED = "erased"
+
+
+class CampaignStatus(StrEnum):
+    """Stored words of a campaign; `completed` is derived from its rows and never stored.
+
+    draft → in_review → scheduled → expanding → sending ⇄ paused → (completed), or cancelled
+    """
+
+    DRAFT = "draft"
+    IN_REVIEW = "in_review"
+    SCHEDULED = "scheduled"
+    EXPANDING = "expanding"
+    SENDING = "sending"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+
+
+class MessageKind(StrEnum):
+    """Why a message exists; replies and tests go before bulk."""
+
+    CAMPAIGN = "campaign"
+    TEST = "test"
+    TRIGGERED = "triggered"
+    REPLY = "reply"
+
+
+PRIORITY: dict[MessageKind, int] = {
+    MessageKind.REPLY: 0,
+    MessageKind.TEST: 1,
+    MessageKind.TRIGGERED: 2,
+    MessageKind.CAMPAIGN: 5,
+}
+
+
+class EventKind(StrEnum):
+    """Facts about one message, append-only."""
+
+    ACCEPTED = "accepted"
+    HELD = "held"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    READ = "read"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    PLAYED = "played"
+    SUPPRESSED = "suppressed"
+    DELETED = "deleted"
+    CLICK = "click"
+    REPLY = "reply"
+    OPT_OUT = "opt_out"
+
+
+class TemplateStatus(StrEnum):
+    """The provider's words, lower case; `draft` exists only on our side."""
+
+    DRAFT = "draft"
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+    IN_APPEAL = "in_appeal"
+    PENDING_DELETION = "pending_deletion"
+    DELETED = "deleted"
+    ARCHIVED = "archived"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    FLAGGED = "flagged"
+    LOCKED = "locked"
+
+
+class Category(StrEnum):
+    """What the provider charges a template as."""
+
+    MARKETING = "marketing"
+    UTILITY = "utility"
+    AUTHENTICATION = "authentication"
+    SERVICE = "service"
+
+
+class AudienceKind(StrEnum):
+    STATIC = "static"
+    RULE = "rule"
+
+
+class WorkStatus(StrEnum):
+    """Imports and exports: long work in the background."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class WebhookStatus(StrEnum):
+    """A raw webhook body: waiting for the worker, folded into rows, or set aside with a reason."""
+
+    WAITING = "waiting"
+    RECORDED = "recorded"
+    SET_ASIDE = "set_aside"
+
+
+class ConversionKind(StrEnum):
+    ORDER = "order"
+    REFUND = "refund"
+
+
+class InboundIntent(StrEnum):
+    """What an inbound message means for consent."""
+
+    REPLY = "reply"
+    OPT_OUT = "opt_out"
+    OPT_IN = "opt_in"
+    HELP = "help"
+    AMBIGUOUS = "ambiguous"
