@@ -29,6 +29,7 @@ def make_engine(database_url: str, *, role: str | None = APP_ROLE, pool_size: in
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        hide_parameters=True,  # values are personal data, and errors are logged
         isolation_level="READ COMMITTED",
         connect_args={"server_settings": server_settings},
         json_serializer=lambda value: msgspec.json.encode(value).decode(),

@@ -149,3 +149,4 @@ class Checkpoint(WithId):
     size: Mapped[int] = mapped_column(unique=True)
     root: Mapped[str]  # hex
     note: Mapped[str]  # C2SP signed note
+    peaks: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))  # hex; the tree's peaks, to extend it from

@@ -1,0 +1,1 @@
+"""The HTTP API: shapes and status codes; decisions live in core."""

@@ -1,0 +1,182 @@
+"""create_app: routes, dependencies, refusals as problem documents."""
+
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import httpx
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.enums import OpenAPIMediaType
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.middleware import DefineMiddleware
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.static_files import create_static_files_router
+from sqlalchemy.exc import DBAPIError
+
+from api import problems
+from api.audiences import AudienceController
+from api.auth import BearerAuth
+from api.campaigns import CampaignController
+from api.consents import AuditController, ConsentController, LedgerController
+from api.contacts import ContactController
+from api.conversions import ConversionController
+from api.health import HealthController
+from api.imports import ImportController
+from api.ingest import Ingest
+from api.links import LinkController
+from api.rates import RateController
+from api.senders import SenderController
+from api.session import SessionController
+from api.state import Parts, provide_now, provide_parts, provide_session
+from api.stats import StatsController
+from api.templates import MediaController, TemplateController
+from api.webhooks import WebhookController
+from core import queue
+from core.clock import utc_now
+from core.db import make_engine, make_sessions
+from core.errors import AppError, SettingsError
+from core.keys import Keyring
+from core.log import set_up_logging
+from core.queue import Ringer
+from core.services import consents
+from core.settings import Settings, get_settings
+from core.whatsapp.client import WhatsAppClient
+
+MAX_BODY = 10 << 20
+DOCS_ASSETS = "/docs/assets"
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    provider: httpx.AsyncBaseTransport | None = None,
+    ringer: Ringer | None = None,
+) -> Litestar:
+    """The API; `provider` replaces the network to the Cloud API, `ringer` the queue. Raises SettingsError."""
+    settings = settings or get_settings()
+    if not settings.database_url or not settings.valkey_url:
+        raise SettingsError("set KAIRAN_DATABASE_URL and KAIRAN_VALKEY_URL, or start everything with `kairan up`")
+    api = Router(
+        "/api",
+        route_handlers=[
+            SessionController,
+            SenderController,
+            ContactController,
+            ImportController,
+            AudienceController,
+            ConsentController,
+            LedgerController,
+            AuditController,
+            TemplateController,
+            MediaController,
+            CampaignController,
+            ConversionController,
+            RateController,
+            StatsController,
+        ],
+    )
+    return Litestar(
+        route_handlers=[api, WebhookController, LinkController, HealthController, _docs_assets()],
+        dependencies={
+            "session": Provide(provide_session),
+            "parts": Provide(provide_parts, sync_to_thread=False),
+            "now": Provide(provide_now, sync_to_thread=False),
+            "ingest": Provide(provide_ingest, sync_to_thread=False),
+        },
+        middleware=[DefineMiddleware(BearerAuth, exclude=["^/docs", "^/openapi.json"])],
+        exception_handlers={
+            AppError: problems.on_app_error,
+            ValidationException: problems.on_validation_error,
+            HTTPException: problems.on_http_error,
+            DBAPIError: problems.on_database_down,
+            OSError: problems.on_connection_refused,
+            Exception: problems.on_bug,
+        },
+        lifespan=[_running(settings, provider, ringer)],
+        openapi_config=_openapi(),
+        request_max_body_size=MAX_BODY,
+        logging_config=None,
+    )
+
+
+def app() -> Litestar:
+    """What an ASGI server starts."""
+    settings = get_settings()
+    set_up_logging(settings.log_level)
+    return create_app(settings)
+
+
+def provide_ingest(state: State) -> Ingest:
+    ingest: Ingest = state.ingest
+    return ingest
+
+
+def _running(
+    settings: Settings, provider: httpx.AsyncBaseTransport | None, ringer: Ringer | None
+) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def running(app: Litestar) -> AsyncIterator[None]:
+        engine = make_engine(settings.database_url, pool_size=20)
+        pool = await queue.connect(settings.valkey_url)
+        whatsapp = WhatsAppClient.connect(
+            settings.whatsapp_url,
+            settings.whatsapp_access_token,
+            version=settings.whatsapp_version,
+            app_id=settings.whatsapp_app_id,
+            connections=10,
+            transport=provider,
+        )
+        parts = Parts(
+            settings=settings,
+            sessions=make_sessions(engine),
+            ringer=ringer or queue.Doorbell(pool),
+            valkey=pool,
+            whatsapp=whatsapp,
+            keyring=Keyring.load(settings.data_dir),
+        )
+        async with parts.sessions.begin() as session:
+            await consents.ensure_defaults(session, settings, keyring=parts.keyring, now=utc_now())
+        app.state.parts, app.state.ingest = parts, Ingest(parts.sessions, parts.ringer)
+        app.state.ingest.start()
+        try:
+            yield
+        finally:
+            await app.state.ingest.stop()
+            await whatsapp.aclose()
+            await pool.aclose()
+            await engine.dispose()
+
+    return running  # type: ignore[return-value]  # a function of the app, which the framework calls itself
+
+
+def _docs_assets() -> Router:
+    """Swagger UI's files, out of a wheel: nothing is fetched from anywhere else."""
+    found = importlib.util.find_spec("flask_swagger_ui")
+    if found is None or not found.submodule_search_locations:
+        raise SettingsError("the Python package flask-swagger-ui is missing: run make install again")
+    folder = Path(found.submodule_search_locations[0]) / "dist"
+    return create_static_files_router(DOCS_ASSETS, directories=[folder], include_in_schema=False, name="docs")
+
+
+def _openapi() -> OpenAPIConfig:
+    swagger = SwaggerRenderPlugin(
+        path="/docs",
+        js_url=f"{DOCS_ASSETS}/swagger-ui-bundle.js",
+        css_url=f"{DOCS_ASSETS}/swagger-ui.css",
+        standalone_preset_js_url=f"{DOCS_ASSETS}/swagger-ui-standalone-preset.js",
+        favicon=f'<link rel="icon" href="{DOCS_ASSETS}/favicon-32x32.png">',
+    )
+    return OpenAPIConfig(
+        title="Kairan",
+        version="1",
+        description="WhatsApp campaigns and their analytics. Sign in with POST /api/session, or use an API key.",
+        path="/",
+        render_plugins=[swagger, JsonRenderPlugin(path="/openapi.json", media_type=OpenAPIMediaType.OPENAPI_JSON)],
+        components=Components(security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer")}),
+        security=[{"bearer": []}],
+    )

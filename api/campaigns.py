@@ -1,0 +1,401 @@
+"""Campaigns: build, review, launch, watch, stop."""
+
+from collections.abc import Sequence
+from datetime import datetime, time
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from litestar import Controller, Response, get, patch, post
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from msgspec import Meta, Struct
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.auth import MARKETING, READ_MARKETING, READ_PEOPLE, AuthedRequest
+from api.idempotency import once
+from api.paging import Cursor, Limit, PageOut, Words
+from api.senders import ReasonIn
+from api.state import Db, Held, Now
+from core.errors import NotFound, RuleViolation
+from core.models import Campaign, Message
+from core.services import audiences, campaigns, contacts, expansion, people, reviews, senders
+from core.services.campaigns import Plan, VariantPlan
+from core.statuses import CampaignStatus, Category, DeliveryStatus, SkipReason, TemplateStatus
+from core.whatsapp.errors import explain
+
+
+class VariantIn(Struct, forbid_unknown_fields=True):
+    label: Annotated[str, Meta(min_length=1, max_length=50)]
+    template_id: UUID
+    parameters: dict[str, dict[str, Any]]
+    weight: Annotated[int, Meta(ge=1, le=1000)] = 1
+
+
+class CampaignIn(Struct, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    sender_id: UUID
+    audience_id: UUID
+    variants: Annotated[list[VariantIn], Meta(min_length=1, max_length=10)]
+    purpose: str = "marketing"
+    holdout: Annotated[float, Meta(ge=0, le=0.5)] = 0.0
+    messages_per_minute: Annotated[int, Meta(ge=1, le=60_000)] | None = None
+    quiet_from: time | None = None
+    quiet_until: time | None = None
+
+    def plan(self) -> Plan:
+        return Plan(
+            name=self.name,
+            purpose=self.purpose,
+            sender_id=self.sender_id,
+            audience_id=self.audience_id,
+            holdout=self.holdout,
+            messages_per_minute=self.messages_per_minute,
+            quiet_from=self.quiet_from,
+            quiet_until=self.quiet_until,
+            variants=[VariantPlan(v.label, v.weight, v.template_id, v.parameters) for v in self.variants],
+        )
+
+
+class LaunchIn(Struct, forbid_unknown_fields=True):
+    fingerprint: str
+
+
+class ScheduleIn(Struct, forbid_unknown_fields=True):
+    fingerprint: str
+    send_at: datetime
+
+
+class TestIn(Struct, forbid_unknown_fields=True):
+    phone: str
+    variant: str
+
+
+class TestOut(Struct):
+    message_id: UUID
+
+
+class VariantOut(Struct):
+    id: UUID
+    label: str
+    weight: int
+    template_id: UUID
+    template_name: str
+    template_language: str
+    template_status: TemplateStatus
+    category: Category
+    components: list[Any]
+    parameters: dict[str, Any]
+
+
+class FailureOut(Struct):
+    code: int
+    meaning: str
+    next_step: str
+    count: int
+
+
+class ThroughputOut(Struct):
+    messages_per_second: float
+    limit_per_second: float
+
+
+class WaitingOut(Struct):
+    reason: str
+    detail: str
+    until: datetime | None
+
+
+class CampaignOut(Struct):
+    """A campaign in a list."""
+
+    id: UUID
+    name: str
+    status: CampaignStatus
+    purpose: str
+    sender_id: UUID
+    audience_id: UUID
+    audience_name: str
+    holdout: float
+    messages_per_minute: int | None
+    quiet_from: time | None
+    quiet_until: time | None
+    send_at: datetime | None
+    variants: list[VariantOut]
+    fingerprint: str | None
+    review: dict[str, Any] | None
+    reviewed_at: datetime | None
+    created_at: datetime
+    launched_at: datetime | None
+    paused_at: datetime | None
+    pause_reason: str | None
+    balance: dict[str, int]
+
+
+class CampaignDetailOut(CampaignOut):
+    """One campaign, and how it stands this moment."""
+
+    sender_name: str
+    skipped: dict[str, int]
+    failures: list[FailureOut]
+    throughput: ThroughputOut
+    eta_at: datetime | None
+    waiting: WaitingOut | None
+
+
+class MessageOut(Struct):
+    id: UUID
+    contact_id: UUID
+    name: str | None
+    phone_masked: str | None
+    variant_id: UUID | None
+    status: DeliveryStatus
+    skip_reason: SkipReason | None
+    error_code: int | None
+    error: str | None
+    attempt: int
+    queued_at: datetime
+    accepted_at: datetime | None
+    sent_at: datetime | None
+    delivered_at: datetime | None
+    read_at: datetime | None
+
+    @classmethod
+    def of(cls, message: Message, name: str | None, number: str | None) -> Self:
+        return cls(
+            id=message.id,
+            contact_id=message.contact_id,
+            name=name,
+            phone_masked=number,
+            variant_id=message.variant_id,
+            status=message.status,
+            skip_reason=message.skip_reason,
+            error_code=message.error_code,
+            error=message.error,
+            attempt=message.attempt,
+            queued_at=message.queued_at,
+            accepted_at=message.accepted_at,
+            sent_at=message.sent_at,
+            delivered_at=message.delivered_at,
+            read_at=message.read_at,
+        )
+
+
+def _variant_out(each: campaigns.Variant) -> VariantOut:
+    return VariantOut(
+        id=each.variant.id,
+        label=each.variant.label,
+        weight=each.variant.weight,
+        template_id=each.template.id,
+        template_name=each.template.name,
+        template_language=each.template.language,
+        template_status=each.template.status,
+        category=each.template.category,
+        components=each.version.components,
+        parameters=each.variant.parameters,
+    )
+
+
+async def _common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict[str, Any]]:
+    """What list items and the detail share, in four statements for any number of campaigns."""
+    ids = [campaign.id for campaign in those]
+    statuses = await campaigns.shown_statuses(session, those)
+    balances = await campaigns.balances(session, ids)
+    variants = await campaigns.variants(session, ids)
+    names = await audiences.names(session, [campaign.audience_id for campaign in those])
+    return [
+        {
+            "id": campaign.id,
+            "name": campaign.name,
+            "status": statuses[campaign.id],
+            "purpose": campaign.purpose,
+            "sender_id": campaign.sender_id,
+            "audience_id": campaign.audience_id,
+            "audience_name": names.get(campaign.audience_id, ""),
+            "holdout": campaign.holdout_bp / expansion.BASIS,
+            "messages_per_minute": campaign.messages_per_minute,
+            "quiet_from": campaign.quiet_from,
+            "quiet_until": campaign.quiet_until,
+            "send_at": campaign.send_at,
+            "variants": [_variant_out(each) for each in variants[campaign.id]],
+            "fingerprint": campaign.fingerprint,
+            "review": campaign.review,
+            "reviewed_at": campaign.reviewed_at,
+            "created_at": campaign.created_at,
+            "launched_at": campaign.launched_at,
+            "paused_at": campaign.paused_at,
+            "pause_reason": campaign.pause_reason,
+            "balance": balances[campaign.id],
+        }
+        for campaign in those
+    ]
+
+
+async def _detail(session: AsyncSession, campaign: Campaign, now: datetime) -> CampaignDetailOut:
+    await session.flush()
+    pace = await campaigns.pace(session, campaign, now=now)
+    waiting = await campaigns.waiting(session, campaign, now=now)
+    failures = await campaigns.failures_by_code(session, campaign.id)
+    return CampaignDetailOut(
+        **(await _common(session, [campaign]))[0],
+        sender_name=(await senders.get(session, campaign.sender_id)).name,
+        skipped=await campaigns.skipped_by_reason(session, campaign.id),
+        failures=[FailureOut(code, explain(code).meaning, explain(code).next_step, n) for code, n in failures.items()],
+        throughput=ThroughputOut(pace.messages_per_second, pace.limit_per_second),
+        eta_at=pace.eta(now),
+        waiting=WaitingOut(waiting.reason, waiting.detail, waiting.until) if waiting else None,
+    )
+
+
+class CampaignController(Controller):
+    path = "/campaigns"
+    tags = ("Campaigns",)
+
+    @get(guards=[READ_MARKETING])
+    async def list_campaigns(
+        self,
+        session: Db,
+        status: FromQuery[CampaignStatus | None] = None,
+        q: Words = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> PageOut[CampaignOut]:
+        """Newest first."""
+        found = await campaigns.list_page(session, status=status, words=q, limit=limit, cursor=cursor)
+        return PageOut([CampaignOut(**facts) for facts in await _common(session, found.items)], found.next)
+
+    @post(guards=[MARKETING])
+    async def create(
+        self, data: JSONBody[CampaignIn], request: AuthedRequest, session: Db, now: Now
+    ) -> Response[CampaignDetailOut]:
+        """A draft; nothing is sent before it was reviewed and launched."""
+
+        async def make() -> CampaignDetailOut:
+            campaign = await campaigns.add(session, data.plan(), created_by=request.user.user_id)
+            await people.note(session, request.user, "campaign.created", "campaign", campaign.id)
+            return await _detail(session, campaign, now)
+
+        return await once(request, session, CampaignDetailOut, make)
+
+    @get("/{campaign_id:uuid}", guards=[READ_MARKETING])
+    async def read(self, campaign_id: FromPath[UUID], session: Db, now: Now) -> CampaignDetailOut:
+        """How it stands: the balance adds up to the audience, and what it waits for is said."""
+        return await _detail(session, await campaigns.get(session, campaign_id), now)
+
+    @patch("/{campaign_id:uuid}", guards=[MARKETING])
+    async def change(
+        self, campaign_id: FromPath[UUID], data: JSONBody[CampaignIn], request: AuthedRequest, session: Db, now: Now
+    ) -> CampaignDetailOut:
+        """Replace a draft's plan; it has to be reviewed again."""
+        campaign = await campaigns.change(session, campaign_id, data.plan())
+        await people.note(session, request.user, "campaign.changed", "campaign", campaign.id)
+        return await _detail(session, campaign, now)
+
+    @post("/{campaign_id:uuid}/review", guards=[MARKETING], status_code=200)
+    async def review(
+        self, campaign_id: FromPath[UUID], request: AuthedRequest, parts: Held, session: Db, now: Now
+    ) -> dict[str, Any]:
+        """Render every message, count who is reached and why others are not, estimate cost and finish."""
+        found = await reviews.review(
+            session,
+            campaign_id,
+            currency=parts.settings.currency,
+            default_zone=parts.settings.time_zone,
+            now=now,
+        )
+        await people.note(
+            session, request.user, "campaign.reviewed", "campaign", campaign_id, fingerprint=found["fingerprint"]
+        )
+        return found
+
+    @post("/{campaign_id:uuid}/launch", guards=[MARKETING], status_code=200)
+    async def launch(
+        self, campaign_id: FromPath[UUID], data: JSONBody[LaunchIn], request: AuthedRequest, session: Db, now: Now
+    ) -> Response[CampaignDetailOut]:
+        """Start now what was reviewed: the fingerprint names the review."""
+
+        async def make() -> CampaignDetailOut:
+            campaign = await campaigns.launch(session, campaign_id, fingerprint=data.fingerprint, send_at=None, now=now)
+            await people.note(
+                session, request.user, "campaign.launched", "campaign", campaign.id, fingerprint=data.fingerprint
+            )
+            return await _detail(session, campaign, now)
+
+        return await once(request, session, CampaignDetailOut, make, status=200)
+
+    @post("/{campaign_id:uuid}/schedule", guards=[MARKETING], status_code=200)
+    async def schedule(
+        self, campaign_id: FromPath[UUID], data: JSONBody[ScheduleIn], request: AuthedRequest, session: Db, now: Now
+    ) -> Response[CampaignDetailOut]:
+        """Start at `send_at`, which needs its time zone."""
+        if data.send_at.tzinfo is None:
+            raise RuleViolation("send_at needs its time zone, such as a Z at its end", field="send_at")
+
+        async def make() -> CampaignDetailOut:
+            campaign = await campaigns.launch(
+                session, campaign_id, fingerprint=data.fingerprint, send_at=data.send_at, now=now
+            )
+            await people.note(
+                session, request.user, "campaign.scheduled", "campaign", campaign.id, fingerprint=data.fingerprint
+            )
+            return await _detail(session, campaign, now)
+
+        return await once(request, session, CampaignDetailOut, make, status=200)
+
+    @post("/{campaign_id:uuid}/pause", guards=[MARKETING], status_code=200)
+    async def pause(
+        self, campaign_id: FromPath[UUID], data: JSONBody[ReasonIn], request: AuthedRequest, session: Db, now: Now
+    ) -> CampaignDetailOut:
+        """Start no new request until it is resumed."""
+        campaign = await campaigns.pause(session, campaign_id, reason=data.reason, now=now)
+        await people.note(session, request.user, "campaign.paused", "campaign", campaign.id, reason=data.reason)
+        return await _detail(session, campaign, now)
+
+    @post("/{campaign_id:uuid}/resume", guards=[MARKETING], status_code=200)
+    async def resume(
+        self, campaign_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now
+    ) -> CampaignDetailOut:
+        campaign = await campaigns.resume(session, campaign_id)
+        await people.note(session, request.user, "campaign.resumed", "campaign", campaign.id)
+        return await _detail(session, campaign, now)
+
+    @post("/{campaign_id:uuid}/cancel", guards=[MARKETING], status_code=200)
+    async def cancel(
+        self, campaign_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now
+    ) -> CampaignDetailOut:
+        """Take back every message that has not left."""
+        campaign = await campaigns.cancel(session, campaign_id, now=now)
+        await people.note(session, request.user, "campaign.cancelled", "campaign", campaign.id)
+        return await _detail(session, campaign, now)
+
+    @post("/{campaign_id:uuid}/test", guards=[MARKETING], status_code=202)
+    async def test(
+        self, campaign_id: FromPath[UUID], data: JSONBody[TestIn], request: AuthedRequest, parts: Held, session: Db
+    ) -> TestOut:
+        """Send one variant to one contact, through the consent gate like every message; it counts in no figure."""
+        campaign = await campaigns.get(session, campaign_id)
+        await campaigns.check_sendable(session, campaign)
+        arms = {arm.variant.label: arm for arm in await campaigns.arms(session, campaign.id)}
+        if data.variant not in arms:
+            raise NotFound(f"the campaign has no variant {data.variant!r}")
+        contact = await contacts.find(session, data.phone, region=parts.settings.country)
+        message_id = await expansion.make_test(
+            session, campaign, arms[data.variant], contact.id, default_zone=parts.settings.time_zone
+        )
+        await people.note(session, request.user, "campaign.tested", "campaign", campaign.id)
+        return TestOut(message_id)
+
+    @get("/{campaign_id:uuid}/messages", guards=[READ_PEOPLE])
+    async def list_messages(
+        self,
+        campaign_id: FromPath[UUID],
+        session: Db,
+        status: Annotated[DeliveryStatus | None, QueryParameter(description="Only messages with this status")] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> PageOut[MessageOut]:
+        await campaigns.get(session, campaign_id)
+        found = await campaigns.messages_page(session, campaign_id, status=status, limit=limit, cursor=cursor)
+        those = [message.contact_id for message in found.items]
+        names = await contacts.names(session, those)
+        numbers = await contacts.masked_numbers(session, those)
+        items = [MessageOut.of(each, names.get(each.contact_id), numbers[each.contact_id]) for each in found.items]
+        return PageOut(items, found.next)

@@ -1,0 +1,261 @@
+"""Consent: one event at a time, the registries behind it, the ledger, and audit packages."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from litestar import Controller, Response, get, post
+from litestar.params import FromPath, JSONBody
+from litestar.response import File
+from msgspec import Meta, Struct, field
+
+from api.auth import AUDIT, CONSENT, EVERYBODY, READ_PEOPLE, AuthedRequest
+from api.idempotency import once
+from api.paging import Cursor, Limit, PageOut
+from api.state import Db, Held, Now
+from core.consent.acts import MARKETING, Act, ActorType, Method
+from core.consent.state import EventType
+from core.errors import RuleViolation
+from core.models import Checkpoint, Export, Notice, Purpose
+from core.services import consents, contacts, exports, people
+from core.statuses import WorkStatus
+
+
+class ConsentIn(Struct, forbid_unknown_fields=True):
+    """An opt-in or opt-out. An opt-out needs a person and nothing more."""
+
+    action: Annotated[str, Meta(pattern="^(opt_in|opt_out)$")]
+    source_record_id: Annotated[str, Meta(min_length=1, max_length=200)]
+    occurred_at: datetime
+    phone: str | None = None
+    contact_id: UUID | None = None
+    purpose: str | None = None  # of an opt-out: a purpose, or all marketing when left out
+    method: str = "api"
+    notice_id: UUID | None = None
+    collection_point: str | None = None
+    language: str | None = None
+    evidence: dict[str, str] = field(default_factory=dict)
+
+
+class ConsentOut(Struct):
+    contact_id: UUID
+    seq: int
+    state: str
+    rule: str  # the rule that decided; 14: refused, because the person said stop
+    grade: str | None
+    is_duplicate: bool
+
+
+class PurposeOut(Struct):
+    code: str
+    version: int
+    controller: str
+    description: dict[str, Any]
+    min_grade: str
+    validity_days: int
+    needs_consent: bool
+    halted: bool
+
+    @classmethod
+    def of(cls, purpose: Purpose) -> Self:
+        return cls(
+            purpose.code,
+            purpose.version,
+            purpose.controller,
+            purpose.description,
+            purpose.min_grade,
+            purpose.validity_days,
+            purpose.needs_consent,
+            purpose.halted,
+        )
+
+
+class NoticeOut(Struct):
+    id: UUID
+    code: str
+    version: int
+    language: str
+    controller: str
+    purposes: list[Any]
+    text: str
+    withdrawal_info: str
+    content_hash: str
+    effective_from: datetime
+    effective_to: datetime | None
+
+    @classmethod
+    def of(cls, notice: Notice) -> Self:
+        return cls(
+            notice.id,
+            notice.code,
+            notice.version,
+            notice.language,
+            notice.controller,
+            notice.purposes,
+            notice.text,
+            notice.withdrawal_info,
+            notice.content_hash,
+            notice.effective_from,
+            notice.effective_to,
+        )
+
+
+class ConsentController(Controller):
+    path = "/"
+    tags = ("Consent",)
+
+    @post("/consents", guards=[READ_PEOPLE])
+    async def record(
+        self, data: JSONBody[ConsentIn], request: AuthedRequest, parts: Held, session: Db, now: Now
+    ) -> Response[ConsentOut]:
+        """Record an opt-in or an opt-out; the same source_record_id is recorded once."""
+        if (data.phone is None) == (data.contact_id is None):
+            raise RuleViolation("name the person by phone or by contact_id", field="phone")
+        if data.occurred_at.tzinfo is None:
+            raise RuleViolation("occurred_at needs its time zone", field="occurred_at")
+        methods = {method.value for method in Method}
+        if data.method not in methods:
+            raise RuleViolation(f"method is one of {', '.join(sorted(methods))}", field="method")
+
+        async def make() -> ConsentOut:
+            contact_id = data.contact_id or await contacts.find_or_make(
+                session, str(data.phone), region=parts.settings.country
+            )
+            is_opt_out = data.action == "opt_out"
+            act = Act(
+                contact_id=contact_id,
+                event_type=EventType.WITHDRAWN if is_opt_out else EventType.GRANTED,
+                purpose=data.purpose or (MARKETING if is_opt_out else "marketing"),
+                source="api",
+                source_key=f"{request.user.id}|{data.source_record_id}",
+                occurred_at=data.occurred_at,
+                actor=ActorType.API if request.user.user_id is None else ActorType.STAFF,
+                actor_id=request.user.id,
+                method=Method(data.method),
+                collection_point=data.collection_point,
+                notice_id=data.notice_id,
+                language=data.language,
+                evidence=data.evidence,
+            )
+            (outcome,) = await consents.record(session, [act], keyring=parts.keyring, settings=parts.settings, now=now)
+            await people.note(session, request.user, f"consent.{data.action}", "contact", contact_id)
+            grade = outcome.grade.value if outcome.grade else None
+            return ConsentOut(
+                outcome.contact_id, outcome.seq, outcome.state.value, outcome.rule, grade, outcome.is_duplicate
+            )
+
+        return await once(request, session, ConsentOut, make)
+
+    @get("/purposes", guards=[EVERYBODY])
+    async def purposes(self, session: Db) -> PageOut[PurposeOut]:
+        return PageOut([PurposeOut.of(purpose) for purpose in await consents.list_purposes(session)], None)
+
+    @get("/notices", guards=[EVERYBODY])
+    async def notices(self, session: Db) -> PageOut[NoticeOut]:
+        return PageOut([NoticeOut.of(notice) for notice in await consents.list_notices(session)], None)
+
+
+class CheckpointOut(Struct):
+    size: int
+    root: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Self:
+        return cls(checkpoint.size, checkpoint.root, checkpoint.created_at)
+
+
+class LedgerOut(Struct):
+    size: int
+    checkpoint: CheckpointOut | None
+    fingerprint: str  # of the public key that signs checkpoints: compare it with what you were told elsewhere
+
+
+class LedgerController(Controller):
+    path = "/ledger"
+    tags = ("Consent",)
+
+    @get(guards=[AUDIT])
+    async def read(self, parts: Held, session: Db) -> LedgerOut:
+        """How long the ledger is, and its newest signed checkpoint."""
+        size, newest = await exports.ledger_standing(session)
+        return LedgerOut(size, CheckpointOut.of(newest) if newest else None, parts.keyring.fingerprint)
+
+
+class AuditIn(Struct, forbid_unknown_fields=True):
+    """Which consents; without filters all of them."""
+
+    reason: Annotated[str, Meta(min_length=5, max_length=300)]
+    purpose: str | None = None
+    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$")] | None = None
+    campaign_id: UUID | None = None
+    contact_ids: Annotated[list[UUID], Meta(max_length=1000)] | None = None
+
+
+class ExportOut(Struct):
+    id: UUID
+    kind: str
+    status: WorkStatus
+    filters: dict[str, Any]
+    reason: str
+    bytes: int | None
+    sha256: str | None
+    facts: dict[str, Any]
+    error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, export: Export) -> Self:
+        return cls(
+            export.id,
+            export.kind,
+            export.status,
+            export.filters,
+            export.reason,
+            export.bytes,
+            export.sha256,
+            export.facts,
+            export.error,
+            export.created_at,
+            export.finished_at,
+        )
+
+
+class AuditController(Controller):
+    path = "/audits"
+    tags = ("Consent",)
+
+    @get(guards=[AUDIT])
+    async def list_audits(self, session: Db, limit: Limit = 50, cursor: Cursor = None) -> PageOut[ExportOut]:
+        found = await exports.list_page(session, limit=limit, cursor=cursor)
+        return PageOut([ExportOut.of(export) for export in found.items], found.next)
+
+    @post(guards=[CONSENT], status_code=202)
+    async def create(self, data: JSONBody[AuditIn], request: AuthedRequest, session: Db) -> Response[ExportOut]:
+        """Ask for a package an outsider can verify offline; a worker builds it."""
+
+        async def make() -> ExportOut:
+            filters = {
+                "purpose": data.purpose,
+                "country": data.country,
+                "campaign_id": str(data.campaign_id) if data.campaign_id else None,
+                "contact_ids": [str(each) for each in data.contact_ids] if data.contact_ids else None,
+            }
+            export = await exports.add(session, filters=filters, reason=data.reason, actor=request.user)
+            await people.note(session, request.user, "audit.requested", "export", export.id, reason=data.reason)
+            return ExportOut.of(export)
+
+        return await once(request, session, ExportOut, make, status=202)
+
+    @get("/{export_id:uuid}", guards=[AUDIT])
+    async def read(self, export_id: FromPath[UUID], session: Db) -> ExportOut:
+        return ExportOut.of(await exports.get(session, export_id))
+
+    @get("/{export_id:uuid}/download", guards=[AUDIT])
+    async def download(self, export_id: FromPath[UUID], request: AuthedRequest, session: Db) -> File:
+        """The package as a ZIP file; who fetched it is on record."""
+        export = await exports.get(session, export_id)
+        path = exports.file_of(export)
+        await people.note(session, request.user, "audit.downloaded", "export", export.id)
+        return File(path, filename=path.name, media_type="application/zip")

@@ -1,0 +1,50 @@
+"""Is it alive, and can it work?"""
+
+from arq.constants import default_queue_name, health_check_key_suffix
+from litestar import Controller, Response, get
+from msgspec import Struct
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.state import Held
+
+
+class LiveOut(Struct):
+    status: str
+
+
+class ReadyOut(Struct):
+    status: str  # ready, or degraded: answering, but a part is missing
+    checks: dict[str, str]
+
+
+class HealthController(Controller):
+    path = "/health"
+    tags = ("Health",)
+
+    @get("/live", exclude_from_auth=True)
+    async def live(self) -> LiveOut:
+        """The process answers."""
+        return LiveOut("alive")
+
+    @get("/ready", exclude_from_auth=True)
+    async def ready(self, parts: Held) -> Response[ReadyOut]:
+        """Database, queue and worker; 503 when the database or the queue is away."""
+        checks: dict[str, str] = {}
+        try:
+            async with parts.sessions() as session:
+                await session.execute(text("SELECT 1"))
+            checks["postgres"] = "ok"
+        except (SQLAlchemyError, OSError):
+            checks["postgres"] = "away"
+        try:
+            beat = await parts.valkey.get(default_queue_name + health_check_key_suffix)
+            checks["valkey"] = "ok"
+            checks["worker"] = "ok" if beat else "away"
+        except (RedisError, OSError):
+            checks["valkey"] = "away"
+            checks["worker"] = "unknown"
+        usable = checks["postgres"] == "ok" and checks["valkey"] == "ok"
+        status = "ready" if usable and checks["worker"] == "ok" else "degraded"
+        return Response(ReadyOut(status, checks), status_code=200 if usable else 503)

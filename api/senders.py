@@ -1,0 +1,113 @@
+"""Senders: the organisation's own numbers."""
+
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from litestar import Controller, Response, get, post
+from litestar.params import FromPath, JSONBody
+from msgspec import Meta, Struct
+
+from api.auth import MARKETING, READ_MARKETING, AuthedRequest
+from api.idempotency import once
+from api.paging import PageOut
+from api.state import Db, Held, Now
+from core.errors import RuleViolation
+from core.models import Sender
+from core.services import people, senders
+
+
+class SenderIn(Struct, forbid_unknown_fields=True):
+    phone_number_id: Annotated[str, Meta(pattern=r"^\d{1,32}$")]
+    waba_id: Annotated[str, Meta(pattern=r"^\d{1,32}$")]
+    display_number: Annotated[str, Meta(pattern=r"^\+\d{6,15}$")]
+    name: Annotated[str, Meta(min_length=1, max_length=100)]
+    messages_per_second: Annotated[int, Meta(ge=1, le=1000)] = 80
+
+
+class ReasonIn(Struct, forbid_unknown_fields=True):
+    reason: Annotated[str, Meta(min_length=1, max_length=300)]
+
+
+class SenderOut(Struct):
+    id: UUID
+    phone_number_id: str
+    waba_id: str
+    display_number: str
+    name: str
+    quality: str
+    limit_tier: str | None
+    messages_per_second: int
+    paused_at: datetime | None
+    pause_reason: str | None
+
+    @classmethod
+    def of(cls, sender: Sender) -> Self:
+        return cls(
+            sender.id,
+            sender.phone_number_id,
+            sender.waba_id,
+            sender.display_number,
+            sender.name,
+            sender.quality,
+            sender.limit_tier,
+            sender.messages_per_second,
+            sender.paused_at,
+            sender.pause_reason,
+        )
+
+
+class SenderController(Controller):
+    path = "/senders"
+    tags = ("Senders",)
+
+    @get(guards=[READ_MARKETING])
+    async def list_senders(self, session: Db) -> PageOut[SenderOut]:
+        return PageOut([SenderOut.of(sender) for sender in await senders.list_all(session)], None)
+
+    @post(guards=[MARKETING])
+    async def register(self, data: JSONBody[SenderIn], request: AuthedRequest, session: Db) -> Response[SenderOut]:
+        """Register a number of the Cloud API."""
+
+        async def make() -> SenderOut:
+            sender = await senders.add(
+                session,
+                phone_number_id=data.phone_number_id,
+                waba_id=data.waba_id,
+                display_number=data.display_number,
+                name=data.name,
+                messages_per_second=data.messages_per_second,
+            )
+            await people.note(session, request.user, "sender.registered", "sender", sender.id)
+            return SenderOut.of(sender)
+
+        return await once(request, session, SenderOut, make)
+
+    @post("/{sender_id:uuid}/subscribe", guards=[MARKETING], status_code=200)
+    async def subscribe(self, sender_id: FromPath[UUID], request: AuthedRequest, parts: Held, session: Db) -> SenderOut:
+        """Ask the provider to deliver webhooks here; it performs its handshake at once."""
+        sender = await senders.get(session, sender_id)
+        if not parts.settings.whatsapp_verify_token:
+            raise RuleViolation("set KAIRAN_WHATSAPP_VERIFY_TOKEN first: the handshake needs it")
+        callback = f"{parts.settings.links_url}/webhooks/whatsapp"
+        secrets = parts.settings.app_secrets
+        await parts.whatsapp.subscribe(
+            sender.waba_id, callback, parts.settings.whatsapp_verify_token, secrets[0] if secrets else ""
+        )
+        await people.note(session, request.user, "sender.subscribed", "sender", sender.id)
+        return SenderOut.of(sender)
+
+    @post("/{sender_id:uuid}/pause", guards=[MARKETING], status_code=200)
+    async def pause(
+        self, sender_id: FromPath[UUID], data: JSONBody[ReasonIn], request: AuthedRequest, session: Db, now: Now
+    ) -> SenderOut:
+        """Start no new request from this number."""
+        sender = await senders.pause(session, sender_id, reason=data.reason, now=now)
+        await people.note(session, request.user, "sender.paused", "sender", sender.id, reason=data.reason)
+        return SenderOut.of(sender)
+
+    @post("/{sender_id:uuid}/resume", guards=[MARKETING], status_code=200)
+    async def resume(self, sender_id: FromPath[UUID], request: AuthedRequest, session: Db) -> SenderOut:
+        sender = await senders.resume(session, sender_id)
+        await people.note(session, request.user, "sender.resumed", "sender", sender.id)
+        return SenderOut.of(sender)

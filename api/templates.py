@@ -1,0 +1,188 @@
+"""Templates and the media their headers show."""
+
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Self
+from uuid import UUID, uuid4
+
+from litestar import Controller, Response, get, post
+from litestar.datastructures import UploadFile
+from litestar.params import FromPath, JSONBody, MultipartBody
+from msgspec import Meta, Struct
+
+from api.auth import MARKETING, READ_MARKETING, AuthedRequest
+from api.idempotency import once
+from api.paging import PageOut
+from api.state import Db, Held, Now
+from core import template as rules
+from core.models import Media
+from core.services import people, senders, templates
+from core.services.templates import Current, Definition
+from core.statuses import Category, TemplateStatus
+
+
+class TemplateIn(Struct, forbid_unknown_fields=True):
+    sender_id: UUID
+    name: Annotated[str, Meta(min_length=1, max_length=512)]
+    language: Annotated[str, Meta(pattern=r"^[a-z]{2,3}(_[A-Z]{2})?$")]
+    components: list[dict[str, Any]]
+    category: Category = Category.MARKETING
+    purpose: str = "marketing"
+    parameter_format: str = "positional"
+    header_media_id: UUID | None = None
+
+
+class PlaceholderOut(Struct):
+    key: str
+    component: str
+    type: str
+    name: str | None
+    index: int | None
+    example: str | None
+    required: bool
+
+
+class TemplateOut(Struct):
+    id: UUID
+    name: str
+    language: str
+    category: Category
+    purpose: str
+    status: TemplateStatus
+    status_reason: str | None
+    quality: str | None
+    version: int
+    version_id: UUID
+    parameter_format: str
+    components: list[Any]
+    placeholders: list[PlaceholderOut]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, current: Current) -> Self:
+        template, version = current.template, current.version
+        return cls(
+            id=template.id,
+            name=template.name,
+            language=template.language,
+            category=template.category,
+            purpose=template.purpose,
+            status=template.status,
+            status_reason=template.status_reason,
+            quality=template.quality,
+            version=version.version,
+            version_id=version.id,
+            parameter_format=version.parameter_format,
+            components=version.components,
+            placeholders=[PlaceholderOut(**asdict(hole)) for hole in rules.placeholders(version.components)],
+            created_at=template.created_at,
+        )
+
+
+class SyncIn(Struct, forbid_unknown_fields=True):
+    sender_id: UUID
+    purpose: str = "marketing"  # of templates seen for the first time
+
+
+class SyncOut(Struct):
+    created: int
+    updated: int
+
+
+class MediaIn(Struct):
+    file: UploadFile
+    sender_id: UUID
+
+
+class MediaOut(Struct):
+    id: UUID
+    provider_id: str
+    filename: str
+    mime_type: str
+    bytes: int
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, media: Media) -> Self:
+        return cls(media.id, media.provider_id, media.filename, media.mime_type, media.bytes, media.expires_at)
+
+
+class TemplateController(Controller):
+    path = "/templates"
+    tags = ("Templates",)
+
+    @get(guards=[READ_MARKETING])
+    async def list_templates(self, session: Db) -> PageOut[TemplateOut]:
+        return PageOut([TemplateOut.of(current) for current in await templates.list_all(session)], None)
+
+    @get("/{template_id:uuid}", guards=[READ_MARKETING])
+    async def read(self, template_id: FromPath[UUID], session: Db) -> TemplateOut:
+        return TemplateOut.of(await templates.get(session, template_id))
+
+    @post(guards=[MARKETING])
+    async def create(
+        self, data: JSONBody[TemplateIn], request: AuthedRequest, parts: Held, session: Db
+    ) -> Response[TemplateOut]:
+        """Define a template and submit it to the provider for review."""
+
+        async def make() -> TemplateOut:
+            sender = await senders.get(session, data.sender_id)
+            media = await templates.get_media(session, data.header_media_id) if data.header_media_id else None
+            definition = Definition(
+                name=data.name,
+                language=data.language,
+                category=data.category,
+                purpose=data.purpose,
+                parameter_format=data.parameter_format,
+                components=data.components,
+            )
+            made = await templates.submit(
+                session,
+                parts.whatsapp,
+                sender,
+                definition,
+                header_media=media,
+                created_by=request.user.user_id,
+            )
+            await people.note(session, request.user, "template.submitted", "template", made.template.id)
+            await session.refresh(made.template)
+            return TemplateOut.of(made)
+
+        return await once(request, session, TemplateOut, make)
+
+    @post("/sync", guards=[MARKETING], status_code=200)
+    async def sync(self, data: JSONBody[SyncIn], request: AuthedRequest, parts: Held, session: Db) -> SyncOut:
+        """Take over the provider's list: new templates, statuses, contents."""
+        sender = await senders.get(session, data.sender_id)
+        created, updated = await templates.sync(session, parts.whatsapp, sender.waba_id, default_purpose=data.purpose)
+        await people.note(session, request.user, "templates.synchronised", "sender", sender.id)
+        return SyncOut(created, updated)
+
+
+class MediaController(Controller):
+    path = "/media"
+    tags = ("Templates",)
+
+    @post(guards=[MARKETING], request_max_body_size=101 << 20)
+    async def upload(
+        self,
+        data: MultipartBody[MediaIn],
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+        now: Now,
+    ) -> MediaOut:
+        """Upload an image, a video or a document for a template's header."""
+        sender = await senders.get(session, data.sender_id)
+        folder = parts.settings.data_dir / "media" / str(uuid4())
+        folder.mkdir(parents=True)
+        path = folder / (Path(data.file.filename).name or "file")
+        with path.open("wb") as target:
+            while chunk := await data.file.read(1 << 20):
+                target.write(chunk)
+        media = await templates.add_media(
+            session, parts.whatsapp, sender, path=path, mime_type=data.file.content_type, now=now
+        )
+        await people.note(session, request.user, "media.uploaded", "media", media.id)
+        return MediaOut.of(media)

@@ -1,0 +1,288 @@
+"""The send gate: no request to the provider starts after a withdrawal that affects it has committed.
+
+The gate locks the contacts' rows (FOR SHARE) in one statement and reads everything it decides by in later statements
+of the same READ COMMITTED transaction, which stays open while the requests are out. Every consent writer needs those
+rows for itself, so a withdrawal commits either before the check, and is seen, or after the requests ended. Reading in
+the locking statement would not do: after a lock wait the joined rows would still be from the older snapshot.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.consent import stored
+from core.consent.state import HOLD, META_STOP, POSITIVE, REAFFIRM_DUE, REVOKING, UNREACHABLE, State, covers, scopes_of
+from core.db import Sessions
+from core.errors import AppError, Unavailable
+from core.keys import Keyring
+from core.statuses import MessageKind, SkipReason
+
+BATCH = 50  # contacts one transaction may hold while their requests are out
+LIFETIME_S = 0.25  # from the decision to the start of the request
+SERVICE_WINDOW = timedelta(hours=24)  # the provider's customer service window for free-form replies
+_MINT = object()
+
+
+class PermitExpired(AppError):
+    """The permit was held for too long or its transaction has ended: nothing was sent, ask the gate again."""
+
+    code: ClassVar[str] = "permit_expired"
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    message_id: UUID
+    contact_id: UUID
+    purpose: str
+    kind: MessageKind
+    phone_number_id: str  # of the sender
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    message_id: UUID
+    reason: SkipReason
+
+
+@dataclass(slots=True)
+class _Window:
+    """The time in which a batch's requests may start."""
+
+    ends_at: float  # monotonic seconds
+    is_open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SendPermit:
+    """Leave to start one request now; only `permits` can make one."""
+
+    message_id: UUID
+    contact_id: UUID
+    purpose: str
+    to: str  # E.164 with +, or a business-scoped user id
+    grant_seq: int | None  # the ledger event relied on; null where the purpose needs no consent
+    head_seq: int  # the contact's newest ledger event; 0 when there is none
+    decided_at: datetime
+    _window: _Window = field(repr=False)
+    _mint: object = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self._mint is not _MINT:
+            raise TypeError("a permit is made by the consent gate only")
+
+    def live(self) -> bool:
+        """Whether a request may start: within 250 ms of the decision, while the gate's locks are held."""
+        return self._window.is_open and time.monotonic() <= self._window.ends_at
+
+    def check(self) -> None:
+        """Raises PermitExpired unless the permit is live."""
+        if not self.live():
+            raise PermitExpired("the permit is no longer valid")
+
+    def recipient(self) -> dict[str, str]:
+        """The provider's fields that name the person: `to` for a number, `recipient` for a user id."""
+        return {"to": self.to} if self.to.startswith("+") else {"recipient": self.to}
+
+
+@asynccontextmanager
+async def permits(
+    sessions: Sessions, requests: Sequence[SendRequest], *, keyring: Keyring, now: datetime | None = None
+) -> AsyncIterator[tuple[list[SendPermit], list[Refusal]]]:
+    """Decide on up to 50 messages; their contacts stay locked against withdrawals until the block ends.
+
+    Send inside the block and leave it as soon as the requests have ended. `now` replaces the database's clock where
+    expiry is judged (tests). Raises ValueError for more than 50 requests, RuntimeError when the transaction is not
+    READ COMMITTED, Unavailable when the server's clock is behind the ledger.
+    """
+    if len(requests) > BATCH:
+        raise ValueError(f"at most {BATCH} requests are decided together")
+    async with sessions() as session, session.begin():
+        await _lock(session, requests)
+        facts = await _facts(session, requests)
+        suppressed = await _suppressed(session, facts.values(), keyring)
+        window = _Window(time.monotonic() + LIFETIME_S)
+        allowed: list[SendPermit] = []
+        refused: list[Refusal] = []
+        for number, request in enumerate(requests, start=1):
+            row = facts.get(number)
+            reason = SkipReason.TENURE_CLOSED if row is None else _refusal(request, row, suppressed, now or row.at)
+            if row is None or reason is not None:
+                refused.append(Refusal(request.message_id, reason or SkipReason.TENURE_CLOSED))
+            else:
+                allowed.append(_permit(request, row, window))
+        try:
+            yield allowed, refused
+        finally:
+            window.is_open = False
+
+
+_LOCK = text("""
+    SELECT current_setting('transaction_isolation')
+    UNION ALL
+    SELECT NULL FROM (SELECT id FROM contacts WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR SHARE) AS locked
+""")
+
+# Open addresses are picked by FILTER: as a condition, before statistics exist, the planner would read the whole
+# partial index of open addresses once per contact.
+_FACTS = text("""
+    SELECT asked.number, c.erased_at, c.closed_at, c.last_seen_at,
+           p.needs_consent, p.halted, p.min_grade,
+           own.state, own.grade, own.grant_seq, own.expires_at, own.overlays,
+           wide.scopes, wide.states, wide.overlays AS wide_overlays,
+           address.kinds, address.addresses, address.keys,
+           EXISTS (SELECT FROM pending_withdrawals w WHERE w.contact_id = c.id) AS has_pending,
+           coalesce((SELECT seq FROM consent_events e WHERE e.subject_id = c.id ORDER BY seq DESC LIMIT 1), 0) AS head,
+           EXISTS (
+               SELECT FROM consent_events g
+                WHERE g.seq = own.grant_seq AND g.subject_id = c.id AND g.purpose = asked.purpose
+                  AND g.event_type = ANY(CAST(:positive AS text[]))
+           ) AND NOT EXISTS (
+               SELECT FROM consent_events n
+                WHERE n.subject_id = c.id AND n.seq > own.grant_seq
+                  AND n.event_type = ANY(CAST(:revoking AS text[]))
+                  AND n.purpose = ANY(string_to_array(asked.scopes, ' '))
+                  AND NOT coalesce(jsonb_exists(CAST(n.core AS jsonb)->'kept', asked.purpose), false)
+           ) AS is_in_ledger,
+           clock_timestamp() AS at,
+           (SELECT h.recorded_at > clock_timestamp() + interval '60 seconds' FROM consent_chain h WHERE h.name = 'main')
+               AS clock_is_behind
+      FROM unnest(CAST(:contacts AS uuid[]), CAST(:purposes AS text[]), CAST(:scopes AS text[]))
+           WITH ORDINALITY AS asked (contact_id, purpose, scopes, number)
+      JOIN contacts c ON c.id = asked.contact_id
+      LEFT JOIN purposes p ON p.code = asked.purpose AND p.retired_at IS NULL
+      LEFT JOIN consent_state own ON own.contact_id = c.id AND own.purpose = asked.purpose
+      LEFT JOIN LATERAL (
+           SELECT array_agg(w.purpose) AS scopes, array_agg(w.state) AS states, jsonb_agg(w.overlays) AS overlays
+             FROM consent_state w
+            WHERE w.contact_id = c.id AND w.purpose = ANY(string_to_array(asked.scopes, ' '))
+              AND w.purpose <> asked.purpose) wide ON true
+      LEFT JOIN LATERAL (
+           SELECT array_agg(a.kind ORDER BY a.id) FILTER (WHERE a.closed_at IS NULL) AS kinds,
+                  array_agg(a.value ORDER BY a.id) FILTER (WHERE a.closed_at IS NULL) AS addresses,
+                  array_agg(a.match_key ORDER BY a.id) FILTER (WHERE a.closed_at IS NULL) AS keys
+             FROM contact_addresses a WHERE a.contact_id = c.id) address ON true
+""")
+
+_WORDS = {"positive": sorted(POSITIVE), "revoking": sorted(REVOKING)}
+
+Facts = Row[Any]  # one row of _FACTS
+
+
+async def _lock(session: AsyncSession, requests: Sequence[SendRequest]) -> None:
+    ids = sorted({request.contact_id for request in requests})
+    isolation = (await session.execute(_LOCK, {"ids": ids})).scalars().first()
+    if isolation != "read committed":
+        raise RuntimeError(f"the gate needs READ COMMITTED, not {isolation}: a snapshot would hide withdrawals")
+
+
+async def _facts(session: AsyncSession, requests: Sequence[SendRequest]) -> dict[int, Facts]:
+    asked = {
+        "contacts": [request.contact_id for request in requests],
+        "purposes": [request.purpose for request in requests],
+        "scopes": [" ".join(scopes_of(request.purpose)) for request in requests],
+    }
+    rows = {row.number: row for row in await session.execute(_FACTS, {**asked, **_WORDS})}
+    if any(row.clock_is_behind for row in rows.values()):
+        raise Unavailable("the server's clock is behind the ledger: nothing is sent until it is right")
+    return rows
+
+
+async def _suppressed(session: AsyncSession, facts: Iterable[Facts], keyring: Keyring) -> Mapping[str, list[str]]:
+    """Match key → scopes suppressed, under any version of the address key."""
+    keys = {key for row in facts for key in row.keys or ()}
+    refs = {ref: key for key in keys for ref in keyring.address_refs(key)}
+    found: dict[str, list[str]] = {}
+    for ref, suppressions in (await stored.live_suppressions(session, refs)).items():
+        found.setdefault(refs[ref], []).extend(suppression.scope for suppression in suppressions)
+    return found
+
+
+def _refusal(request: SendRequest, row: Facts, suppressed: Mapping[str, list[str]], now: datetime) -> SkipReason | None:
+    """The first reason that applies, or None."""
+    if row.needs_consent is None:
+        return SkipReason.UNKNOWN_PURPOSE
+    state, overlays = _standing(row)
+    blocked = any(covers(scope, request.purpose) for key in row.keys or () for scope in suppressed.get(key, ()))
+    for applies, reason in (
+        (row.halted, SkipReason.KILL_SWITCH),
+        (row.erased_at is not None, SkipReason.ERASED),
+        (row.closed_at is not None or state is State.CLOSED, SkipReason.TENURE_CLOSED),
+        (blocked, SkipReason.SUPPRESSED),
+        (row.needs_consent and _is_stopped(overlays, request.phone_number_id), SkipReason.META_STOP),
+        (HOLD in overlays or row.has_pending, SkipReason.HOLD),
+        (state is State.WITHDRAWN, SkipReason.WITHDRAWN),
+        (not row.kinds, SkipReason.NO_ADDRESS),
+        (request.kind is MessageKind.REPLY and not _window_is_open(row, now), SkipReason.WINDOW_CLOSED),
+    ):
+        if applies:
+            return reason
+    return _consent_refusal(row, state, overlays, now) if row.needs_consent else None
+
+
+_STATES = {
+    State.NONE: SkipReason.NO_CONSENT,
+    State.PENDING: SkipReason.PENDING,
+    State.INVALID: SkipReason.INVALID,
+    State.EXPIRED: SkipReason.EXPIRED,
+}
+
+
+def _consent_refusal(row: Facts, state: State, overlays: frozenset[str], now: datetime) -> SkipReason | None:
+    """What stands against a purpose that needs consent, once nothing else does."""
+    if state is not State.SUBSCRIBED:
+        return _STATES[state]
+    for applies, reason in (
+        (row.expires_at is None or row.expires_at <= now, SkipReason.EXPIRED),
+        (row.grade is None or row.grade > row.min_grade or row.grade > "C", SkipReason.GRADE_TOO_LOW),
+        (REAFFIRM_DUE in overlays and row.grade > "B", SkipReason.REAFFIRM_DUE),
+        (UNREACHABLE in overlays, SkipReason.UNREACHABLE),
+        (not row.is_in_ledger, SkipReason.LEDGER_MISMATCH),
+    ):
+        if applies:
+            return reason
+    return None
+
+
+def _standing(row: Facts) -> tuple[State, frozenset[str]]:
+    """State and overlays of the purpose; where nothing named it, what a wider scope says about it."""
+    if row.state is not None:
+        return State(row.state), frozenset(row.overlays)
+    states = {State(state) for state in row.states or ()}
+    overlays = frozenset(word for words in row.wide_overlays or () for word in words)
+    for strict in (State.CLOSED, State.WITHDRAWN, State.INVALID):
+        if strict in states:
+            return strict, overlays
+    return State.NONE, overlays
+
+
+def _is_stopped(overlays: frozenset[str], phone_number_id: str) -> bool:
+    return not overlays.isdisjoint({f"{META_STOP}:{phone_number_id}", f"{META_STOP}:*"})
+
+
+def _window_is_open(row: Facts, now: datetime) -> bool:
+    return row.last_seen_at is not None and now - row.last_seen_at < SERVICE_WINDOW
+
+
+def _permit(request: SendRequest, row: Facts, window: _Window) -> SendPermit:
+    addresses = dict(zip(reversed(row.kinds), reversed(row.addresses), strict=True))  # the oldest of a kind
+    to = addresses.get("phone") or addresses.get("wa_id") or addresses["bsuid"]
+    if "phone" not in addresses and "wa_id" in addresses:
+        to = "+" + to.removeprefix("+")
+    return SendPermit(
+        request.message_id,
+        request.contact_id,
+        request.purpose,
+        to,
+        row.grant_seq if row.needs_consent else None,
+        row.head,
+        row.at,
+        window,
+        _MINT,
+    )

@@ -1,0 +1,401 @@
+"""Consent: recording what people said, for one or a thousand at once, and reading it back.
+
+Lock order, the same for every writer: address advisory locks, contacts by id, the ledger's head last.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.consent import ledger, stored
+from core.consent.acts import Act, ActorType, Method, check, core_fields
+from core.consent.canonical import evidence_commitment, evidence_text
+from core.consent.registry import (
+    Registry,
+    current_notice,
+    ensure_defaults,
+    halt_purpose,
+    list_notices,
+    list_purposes,
+    load_registry,
+    publish_notice,
+    put_purpose,
+    record_system,
+)
+from core.consent.state import NEGATIVE, Change, Event, EventType, Fold, Grade, State, covers
+from core.consent.upkeep import due_acts, rebuild
+from core.errors import NotFound, Unavailable
+from core.keys import Keyring
+from core.models import ConsentEvent, ConsentEvidence, Contact, ContactAddress, PendingWithdrawal
+from core.settings import Settings
+
+__all__ = [
+    "NOBODY",
+    "Act",
+    "Outcome",
+    "TrailEntry",
+    "current_notice",
+    "ensure_defaults",
+    "finish_pending",
+    "halt_purpose",
+    "history",
+    "list_notices",
+    "list_purposes",
+    "pend_withdrawal",
+    "publish_notice",
+    "put_purpose",
+    "rebuild",
+    "record",
+    "record_system",
+    "settle_due",
+    "withdraw_unknown",
+]
+
+NOBODY = UUID(int=0)  # contact of an act whose person is not known yet
+_ELSEWHERE = frozenset({Method.WEB_FORM, Method.PAPER, Method.CALL, Method.IN_PERSON, Method.PREF_CENTRE, Method.STAFF})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an act: the event that says so, and the state of the purpose or scope it named."""
+
+    contact_id: UUID
+    event_id: UUID
+    seq: int
+    state: State
+    rule: str  # the state machine's row; `14` refused a grant, `unlisted` changed nothing
+    grade: Grade | None = None
+    is_duplicate: bool = False
+
+
+@dataclass(slots=True)
+class _Person:
+    """One contact while a batch is recorded."""
+
+    contact_id: UUID
+    country: str | None
+    fold: Fold
+    seqs: dict[UUID, int]  # event → place, of what is in the ledger already
+    events: list[Event]
+    refs: list[list[str]]
+    suppressions: list[stored.LiveSuppression]
+
+    def asked_elsewhere(self, act: Act) -> bool:
+        """Whether a request for this purpose was made by a form or staff, outside the account."""
+        return any(
+            event.event_type is EventType.REQUESTED and event.purpose == act.purpose and event.method in _ELSEWHERE
+            for event in self.events
+        )
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a batch will write, in the ledger's order."""
+
+    drafts: list[ledger.Draft] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    people: list[_Person] = field(default_factory=list)
+    evidence: list[stored.Evidence] = field(default_factory=list)
+    by_source: dict[str, int] = field(default_factory=dict)  # source reference → position
+
+
+async def record(
+    session: AsyncSession, acts: Sequence[Act], *, keyring: Keyring, settings: Settings, now: datetime
+) -> list[Outcome]:
+    """Record acts in their order, each once; one outcome per act.
+
+    Writes ledger, evidence, state and suppressions together. Raises RuleViolation for an act that can never be
+    recorded, NotFound for an unknown contact, Unavailable when the clock stepped back and grants are not accepted;
+    then nothing is written.
+    """
+    if not acts:
+        return []
+    registry = await load_registry(session)
+    for act in acts:
+        check(act, registry.purposes, registry.notices)
+    people = await _lock(session, [act.contact_id for act in acts], keyring)
+    if any(act.is_grant for act in acts):
+        await _refuse_when_the_clock_stepped_back(session)
+    brought = [act for person in people.values() for act in _brought_along(person)]
+    source_refs = {id(act): keyring.source_ref(act.source, act.source_key) for act in [*brought, *acts]}
+    known = await stored.known_events(session, source_refs.values())
+    batch = _Batch()
+    for act in [*brought, *acts]:
+        source_ref = source_refs[id(act)]
+        if source_ref not in known and source_ref not in batch.by_source:
+            person = people[act.contact_id]
+            jurisdiction = person.country or settings.country
+            _draft(batch, person, act, source_ref=source_ref, registry=registry, jurisdiction=jurisdiction, now=now)
+    sealed = await ledger.append(session, batch.drafts)
+    await _write(session, batch, sealed, keyring, now)
+    outcomes = []
+    repeated = set(known)
+    for act in acts:
+        source_ref = source_refs[id(act)]
+        outcomes.append(_outcome(act, source_ref, known, batch, sealed, is_duplicate=source_ref in repeated))
+        repeated.add(source_ref)
+    return outcomes
+
+
+def _outcome(
+    act: Act,
+    source_ref: str,
+    known: Mapping[str, stored.Recorded],
+    batch: _Batch,
+    sealed: Sequence[ledger.SealedEvent],
+    *,
+    is_duplicate: bool,
+) -> Outcome:
+    if (first := known.get(source_ref)) is not None:
+        contact_id = first.contact_id or act.contact_id
+        state = State(first.next_state or State.NONE)
+        return Outcome(contact_id, first.event_id, first.seq, state, "duplicate", is_duplicate=True)
+    position = batch.by_source[source_ref]
+    event, change, place = batch.events[position], batch.changes[position], sealed[position]
+    return Outcome(
+        batch.people[position].contact_id,
+        place.event_id,
+        place.seq,
+        change.after,
+        change.rule,
+        event.grade if act.is_grant else None,
+        is_duplicate,
+    )
+
+
+async def _lock(session: AsyncSession, ids: Sequence[UUID], keyring: Keyring) -> dict[UUID, _Person]:
+    countries = await stored.lock_contacts(session, ids)
+    for contact_id in ids:
+        if contact_id not in countries:
+            raise NotFound("no such contact", contact_id=str(contact_id))
+    histories = await stored.histories(session, countries)
+    refs = await stored.address_refs(session, countries, keyring)
+    every_ref = [ref for addresses in refs.values() for versions in addresses for ref in versions]
+    suppressions = await stored.live_suppressions(session, every_ref) if every_ref else {}
+    people = {}
+    for contact_id, country in countries.items():
+        history, fold = histories.get(contact_id, []), Fold()
+        for _, event in history:
+            fold.apply(event)
+        own = [ref for versions in refs.get(contact_id, []) for ref in versions]
+        people[contact_id] = _Person(
+            contact_id,
+            country,
+            fold,
+            {event.event_id: seq for seq, event in history},
+            [event for _, event in history],
+            refs.get(contact_id, []),
+            [suppression for ref in own for suppression in suppressions.get(ref, ())],
+        )
+    return people
+
+
+def _brought_along(person: _Person) -> list[Act]:
+    """What an address was suppressed for under an earlier contact becomes part of this contact's history."""
+    own = set(person.seqs.values())
+    return [
+        Act(
+            contact_id=person.contact_id,
+            event_type=EventType.SUPPRESSED,
+            purpose=suppression.scope,
+            source="suppression",
+            source_key=f"{suppression.id}|{person.contact_id}",
+            occurred_at=suppression.created_at,
+            actor=ActorType.SYSTEM,
+            reason=suppression.reason,
+        )
+        for suppression in person.suppressions
+        if suppression.created_seq not in own
+    ]
+
+
+def _draft(
+    batch: _Batch,
+    person: _Person,
+    act: Act,
+    *,
+    source_ref: str,
+    registry: Registry,
+    jurisdiction: str,
+    now: datetime,
+) -> None:
+    event_id, commitment = ledger.new_event_id(), None
+    if act.evidence:
+        salt, payload = ledger.new_salt(), evidence_text(act.evidence)
+        commitment = evidence_commitment(salt, payload)
+        batch.evidence.append(stored.Evidence(event_id, person.contact_id, salt, payload))
+    fields = core_fields(
+        act,
+        received_at=act.received_at or now,
+        source_ref=source_ref,
+        purpose=registry.purposes.get(act.purpose),
+        notice=None if act.notice_id is None else registry.notices.get(act.notice_id),
+        jurisdiction=jurisdiction,
+        asked_elsewhere=person.asked_elsewhere(act),
+        commitment=commitment,
+    )
+    numbered = {**fields, "event_id": str(event_id), "subject_event_no": len(person.events) + 1}
+    event = msgspec.convert(numbered, Event)
+    change = person.fold.apply(event)
+    fields |= {"prev_state": change.before.value, "next_state": change.after.value, "rule_id": change.rule}
+    if change.kept:
+        fields["kept"] = list(change.kept)
+    person.events.append(event)
+    batch.by_source[source_ref] = len(batch.drafts)
+    batch.drafts.append(ledger.Draft(event_id, person.contact_id, fields))
+    batch.events.append(event)
+    batch.changes.append(change)
+    batch.people.append(person)
+
+
+async def _write(
+    session: AsyncSession, batch: _Batch, sealed: Sequence[ledger.SealedEvent], keyring: Keyring, now: datetime
+) -> None:
+    heads: dict[UUID, int] = {}
+    suppressed: list[stored.Suppress] = []
+    lifted: dict[UUID, int] = {}
+    for event, change, person, place in zip(batch.events, batch.changes, batch.people, sealed, strict=True):
+        person.seqs[event.event_id] = place.seq
+        heads[person.contact_id] = place.seq
+        if _suppresses(event, change):
+            reason = event.reason or event.event_type.value.lower()
+            suppressed += [
+                stored.Suppress(versions[0], keyring.address_version, event.purpose, reason, place.seq)
+                for versions in person.refs
+            ]
+        if change.lifted:
+            covering = [known for known in person.suppressions if covers(known.scope, event.purpose)]
+            lifted |= {known.id: place.seq for known in covering}
+    await stored.write_evidence(session, batch.evidence)
+    await stored.write_states(session, _rows(batch.people, heads))
+    await stored.lift(session, lifted, now=now)
+    await stored.suppress(session, suppressed)
+
+
+def _suppresses(event: Event, change: Change) -> bool:
+    """Withdrawals and erasures that took effect reach every contact that ever has the address."""
+    is_persons = (event.event_type in NEGATIVE and event.event_type is not EventType.SUPPRESSED) or (
+        event.event_type is EventType.ERASED
+    )
+    return is_persons and not change.kept and change.rule not in ("superseded", "unlisted", "25")
+
+
+def _rows(people: Sequence[_Person], heads: Mapping[UUID, int]) -> list[stored.StateRow]:
+    return [
+        stored.state_row(person.contact_id, purpose, permission, person.seqs, heads[person.contact_id])
+        for person in {person.contact_id: person for person in people}.values()
+        for purpose, permission in person.fold.permissions().items()
+    ]
+
+
+_CLOCK = text("SELECT recorded_at > clock_timestamp() + interval '60 seconds' FROM consent_chain WHERE name = 'main'")
+
+
+async def _refuse_when_the_clock_stepped_back(session: AsyncSession) -> None:
+    if (await session.execute(_CLOCK)).scalar_one():
+        raise Unavailable("the server's clock is behind the ledger: grants are not accepted until it is right")
+
+
+async def withdraw_unknown(
+    session: AsyncSession,
+    act: Act,
+    *,
+    kind: str,
+    value: str,
+    match_key: str,
+    keyring: Keyring,
+    settings: Settings,
+    now: datetime,
+    country: str | None = None,
+) -> Outcome:
+    """Record a withdrawal for an address, whether or not anybody has it; `act.contact_id` is ignored (`NOBODY`).
+
+    An address nobody has gets a contact of its own, so that a later import finds the withdrawal.
+    """
+    lock = int.from_bytes(bytes.fromhex(keyring.address_refs(match_key)[-1])[:8], "big", signed=True)
+    await session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+    owner = select(ContactAddress.contact_id).where(
+        ContactAddress.match_key == match_key, ContactAddress.closed_at.is_(None)
+    )
+    contact_id = (await session.scalars(owner)).first()
+    if contact_id is None:
+        contact = Contact(country=country)
+        session.add(contact)
+        await session.flush()
+        contact_id = contact.id
+        session.add(ContactAddress(contact_id=contact_id, kind=kind, value=value, match_key=match_key))
+        await session.flush()
+    (outcome,) = await record(
+        session, [replace(act, contact_id=contact_id)], keyring=keyring, settings=settings, now=now
+    )
+    return outcome
+
+
+async def pend_withdrawal(session: AsyncSession, contact_id: UUID, act: Act) -> None:
+    """Keep a withdrawal whose contact is locked for too long: it holds all sends at once, `finish_pending` records it.
+
+    To be committed in a transaction of its own, after the one that timed out was rolled back.
+    """
+    request = msgspec.to_builtins(replace(act, contact_id=contact_id, evidence={}))
+    request["evidence"] = msgspec.json.decode(evidence_text(act.evidence))
+    session.add(PendingWithdrawal(contact_id=contact_id, request=request))
+    await session.flush()
+
+
+async def finish_pending(
+    session: AsyncSession, *, keyring: Keyring, settings: Settings, now: datetime, limit: int = 100
+) -> int:
+    """Record withdrawals that were kept aside, oldest first; returns how many. Several workers may run it."""
+    query = select(PendingWithdrawal).order_by(PendingWithdrawal.id).limit(limit)
+    pending = list(await session.scalars(query.with_for_update(skip_locked=True)))
+    acts = [msgspec.convert(row.request, Act) for row in pending]
+    received = [
+        act if act.received_at is not None else replace(act, received_at=row.created_at)
+        for act, row in zip(acts, pending, strict=True)
+    ]
+    await record(session, received, keyring=keyring, settings=settings, now=now)
+    for row in pending:
+        await session.delete(row)
+    await session.flush()
+    return len(pending)
+
+
+async def settle_due(
+    session: AsyncSession, *, keyring: Keyring, settings: Settings, now: datetime, limit: int = 500
+) -> int:
+    """Record what the clock decided: ended grants, lapsed requests, holds left unresolved; returns how many events.
+
+    To be run every few minutes; the gate does not wait for it, it looks at the clock itself.
+    """
+    acts = await due_acts(session, now=now, limit=limit)
+    await record(session, acts, keyring=keyring, settings=settings, now=now)
+    return len(acts)
+
+
+@dataclass(frozen=True, slots=True)
+class TrailEntry:
+    """One event of a contact's history; `evidence` is null where there was none or erasure took it."""
+
+    seq: int
+    core: Mapping[str, object]
+    evidence: Mapping[str, object] | None
+
+
+async def history(session: AsyncSession, contact_id: UUID) -> list[TrailEntry]:
+    """A contact's events in the ledger's order, with their evidence."""
+    query = (
+        select(ConsentEvent.seq, ConsentEvent.core, ConsentEvidence.payload)
+        .outerjoin(ConsentEvidence, ConsentEvidence.event_id == ConsentEvent.event_id)
+        .where(ConsentEvent.subject_id == contact_id)
+        .order_by(ConsentEvent.seq)
+    )
+    return [
+        TrailEntry(seq, msgspec.json.decode(core), None if payload is None else msgspec.json.decode(payload))
+        for seq, core, payload in await session.execute(query)
+    ]

@@ -1,0 +1,66 @@
+"""Exports: audit packages, asked for with a reason, built in the background."""
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core import queue
+from core.consent import ledger
+from core.errors import Conflict, NotFound
+from core.models import ChainHead, Checkpoint, Export
+from core.services.paging import Page, page
+from core.services.people import Actor
+from core.statuses import WorkStatus
+
+AUDIT = "audit"
+
+
+async def add(session: AsyncSession, *, filters: dict[str, Any], reason: str, actor: Actor) -> Export:
+    """Ask for an audit package; a worker builds it."""
+    export = Export(kind=AUDIT, status=WorkStatus.WAITING, filters=filters, reason=reason, created_by=actor.user_id)
+    session.add(export)
+    await session.flush()
+    await session.refresh(export)
+    queue.ring_after_commit(session, queue.BUILD_AUDIT, export.id)
+    return export
+
+
+async def get(session: AsyncSession, export_id: UUID, *, lock: bool = False) -> Export:
+    """The export; raises NotFound."""
+    export = await session.get(Export, export_id, with_for_update=lock)
+    if export is None:
+        raise NotFound("no such export", export_id=str(export_id))
+    return export
+
+
+async def list_page(session: AsyncSession, *, limit: int, cursor: str | None) -> Page[Export]:
+    return await page(session, select(Export), Export.id.expression, limit=limit, cursor=cursor)
+
+
+def finish(export: Export, path: Path, facts: dict[str, Any], *, now: datetime) -> None:
+    """The package is complete at `path`."""
+    export.path, export.facts, export.finished_at = str(path), facts, now
+    export.bytes = path.stat().st_size
+    export.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    export.status = WorkStatus.DONE
+
+
+def file_of(export: Export) -> Path:
+    """Where the finished package is; raises Conflict while it is not there."""
+    if export.status is not WorkStatus.DONE or export.path is None:
+        raise Conflict("the package is not finished", status=export.status)
+    path = Path(export.path)
+    if not path.exists():
+        raise Conflict("the package's file is gone: export again")
+    return path
+
+
+async def ledger_standing(session: AsyncSession) -> tuple[int, Checkpoint | None]:
+    """How many events the ledger has, and its newest signed checkpoint."""
+    size = await session.scalar(select(ChainHead.seq)) or 0
+    return size, await ledger.latest_checkpoint(session)

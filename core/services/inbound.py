@@ -1,0 +1,272 @@
+"""What people write, tap and choose: found again as contacts, credited to a message, and their withdrawals recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.consent import keywords
+from core.consent.acts import MARKETING, WEBHOOK, Act, ActorType, Method
+from core.consent.state import EventType
+from core.errors import RuleViolation
+from core.keys import Keyring
+from core.models import Contact, InboundMessage, Message, MessageEvent, Sender
+from core.services import consents, contacts
+from core.services.messages import event_key
+from core.settings import Settings
+from core.statuses import Category, DeliveryStatus, EventKind, InboundIntent
+from core.whatsapp.webhooks import Inbound, Parsed, Preference
+
+CREDIT_WINDOW = timedelta(hours=72)
+BUTTON_TYPES = frozenset({"button", "interactive"})
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What an inbound message means for consent, and by which word."""
+
+    intent: InboundIntent
+    purpose: str = MARKETING
+    reason: str | None = None
+
+
+def meaning(inbound: Inbound, language: str | None = None) -> Meaning:
+    """A payload of an opt-out button decides before any text; other taps and words go through the keyword table.
+
+    `language` is the contact's: weak stop words act in their own language only, elsewhere they are ambiguous.
+    """
+    if inbound.payload_id is not None:
+        scope = keywords.classify_payload(inbound.payload_id)
+        if scope is not None:
+            return Meaning(InboundIntent.OPT_OUT, scope, "stop_button")
+    if not inbound.words:
+        return Meaning(InboundIntent.REPLY)
+    found = keywords.classify(inbound.words, language=language)
+    return Meaning(found.intent, reason="stop_word" if found.intent is InboundIntent.OPT_OUT else None)
+
+
+def act_of(inbound: Inbound, contact: Contact) -> Act | None:
+    """The consent act an inbound message is; None when it says nothing about consent."""
+    said = meaning(inbound, contact.language)
+    events = {InboundIntent.OPT_OUT: EventType.WITHDRAWN, InboundIntent.AMBIGUOUS: EventType.HOLD_PLACED}
+    if said.intent not in events:
+        return None
+    return Act(
+        contact_id=contact.id,
+        event_type=events[said.intent],
+        purpose=said.purpose,
+        source=WEBHOOK,
+        source_key=inbound.provider_id,
+        occurred_at=inbound.occurred_at,
+        actor=ActorType.DATA_SUBJECT,
+        method=Method.WA_BUTTON if inbound.type in BUTTON_TYPES else Method.WA_KEYWORD,
+        reason=said.reason or "ambiguous_reply",
+        evidence={
+            "wa_id": inbound.wa_id or "",
+            "user_id": inbound.user_id or "",
+            "message_text": inbound.words or "",
+            "provider_message_id": inbound.provider_id,
+            "webhook": inbound.raw.decode("utf-8", "replace"),
+        },
+    )
+
+
+def act_of_preference(preference: Preference, contact_id: UUID) -> Act:
+    stopped = preference.value == "stop"
+    return Act(
+        contact_id=contact_id,
+        event_type=EventType.META_STOPPED if stopped else EventType.META_RESUMED,
+        purpose=MARKETING,
+        source=WEBHOOK,
+        source_key=preference.source_key,
+        occurred_at=preference.occurred_at,
+        actor=ActorType.DATA_SUBJECT,
+        method=Method.META_PREF,
+        sender_scope=preference.phone_number_id or None,
+        reason="meta_stop" if stopped else "meta_resume",
+        evidence={
+            "wa_id": preference.wa_id or "",
+            "user_id": preference.user_id or "",
+            "webhook": preference.raw.decode("utf-8", "replace"),
+        },
+    )
+
+
+async def consent_acts(session: AsyncSession, parsed: Parsed, *, now: datetime) -> list[Act]:
+    """Every withdrawal, pause and preference one body holds, with its contact found or made."""
+    acts: list[Act] = []
+    for inbound in parsed.inbound:
+        if meaning(inbound).intent in (InboundIntent.OPT_OUT, InboundIntent.AMBIGUOUS):
+            contact = await person(session, inbound.wa_id, inbound.user_id, inbound.profile_name, now=now)
+            act = act_of(inbound, contact) if contact else None
+            if act is not None:
+                acts.append(act)
+    for preference in parsed.preferences:
+        contact = await person(session, preference.wa_id, preference.user_id, None, now=now)
+        if contact is not None:
+            acts.append(act_of_preference(preference, contact.id))
+    return acts
+
+
+async def person(
+    session: AsyncSession, wa_id: str | None, user_id: str | None, name: str | None, *, now: datetime
+) -> Contact | None:
+    """The contact behind an address; None for an address that is none (it is kept raw and counted)."""
+    try:
+        return await contacts.resolve_inbound(session, wa_id=wa_id, user_id=user_id, name=name, now=now)
+    except RuleViolation:
+        return None
+
+
+async def record(
+    session: AsyncSession, those: Sequence[Inbound], *, keyring: Keyring, settings: Settings, now: datetime
+) -> None:
+    """Keep each message once, credit it, and record what it means; repeating it changes nothing."""
+    acts: list[Act] = []
+    for inbound in those:
+        contact = await person(session, inbound.wa_id, inbound.user_id, inbound.profile_name, now=now)
+        if contact is None:
+            continue
+        credited = await _credited(session, inbound, contact.id)
+        said = meaning(inbound, contact.language)
+        is_new = await _keep(session, inbound, contact.id, credited, said)
+        if not is_new:
+            continue
+        await _seen(session, contact.id, inbound.occurred_at)
+        if credited is not None:
+            await _note_events(session, inbound, credited, said)
+        act = act_of(inbound, contact)
+        if act is not None:
+            acts.append(act)
+    await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
+
+
+async def _keep(
+    session: AsyncSession, inbound: Inbound, contact_id: UUID, credited: Message | None, said: Meaning
+) -> bool:
+    sender = select(Sender.id).where(Sender.phone_number_id == inbound.phone_number_id).scalar_subquery()
+    values = insert(InboundMessage).values(
+        provider_id=inbound.provider_id,
+        contact_id=contact_id,
+        sender_id=sender,
+        message_id=credited.id if credited else None,
+        type=inbound.type,
+        intent=said.intent,
+        text=inbound.words,
+        payload=msgspec.json.decode(inbound.raw),
+        occurred_at=inbound.occurred_at,
+    )
+    kept = await session.scalar(values.on_conflict_do_nothing().returning(InboundMessage.id))
+    return kept is not None
+
+
+async def _seen(session: AsyncSession, contact_id: UUID, at: datetime) -> None:
+    values = {
+        "last_seen_at": func.greatest(Contact.last_seen_at, at),
+        "first_seen_at": func.least(Contact.first_seen_at, at),
+    }
+    await session.execute(update(Contact).where(Contact.id == contact_id).values(values))
+
+
+async def _credited(session: AsyncSession, inbound: Inbound, contact_id: UUID) -> Message | None:
+    """The message answered: the one quoted, else the latest delivered marketing message within 72 hours."""
+    if inbound.context_wamid is not None:
+        quoted = await session.scalar(select(Message).where(Message.wamid == inbound.context_wamid))
+        if quoted is not None:
+            return quoted
+    latest = (
+        Message.contact_id == contact_id,
+        Message.category == Category.MARKETING,
+        Message.status.in_([DeliveryStatus.DELIVERED, DeliveryStatus.READ]),
+        Message.delivered_at.between(inbound.occurred_at - CREDIT_WINDOW, inbound.occurred_at),
+    )
+    return await session.scalar(select(Message).where(*latest).order_by(Message.delivered_at.desc()).limit(1))
+
+
+async def _note_events(session: AsyncSession, inbound: Inbound, message: Message, said: Meaning) -> None:
+    """A reply, or an opt-out; a tapped quick reply is a click as well."""
+    kinds = [EventKind.OPT_OUT if said.intent is InboundIntent.OPT_OUT else EventKind.REPLY]
+    if inbound.type in BUTTON_TYPES:
+        kinds.append(EventKind.CLICK)
+    for kind in kinds:
+        values = insert(MessageEvent).values(
+            message_id=message.id,
+            queued_on=message.queued_on,
+            kind=kind,
+            occurred_at=inbound.occurred_at,
+            event_key=event_key(str(message.id), kind, inbound.occurred_at, inbound.provider_id),
+            reason=inbound.type,
+            is_bot=False if kind is EventKind.CLICK else None,
+        )
+        await session.execute(values.on_conflict_do_nothing())
+
+
+async def note_preferences(
+    session: AsyncSession, those: Sequence[Preference], *, keyring: Keyring, settings: Settings, now: datetime
+) -> None:
+    """In-app stops and resumes; a stop is credited to the latest marketing message like a typed one."""
+    acts: list[Act] = []
+    for preference in those:
+        contact = await person(session, preference.wa_id, preference.user_id, None, now=now)
+        if contact is None:
+            continue
+        acts.append(act_of_preference(preference, contact.id))
+        if preference.value == "stop":
+            stand_in = Inbound(
+                preference.source_key,
+                preference.phone_number_id,
+                preference.wa_id,
+                preference.user_id,
+                None,
+                "preference",
+                None,
+                None,
+                None,
+                preference.occurred_at,
+                preference.raw,
+            )
+            credited = await _credited(session, stand_in, contact.id)
+            if credited is not None:
+                await _note_events(session, stand_in, credited, Meaning(InboundIntent.OPT_OUT))
+    await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
+
+
+_STOPPED_AT_PROVIDER = text(
+    "SELECT m.id, m.contact_id, s.phone_number_id FROM messages m JOIN senders s ON s.id = m.sender_id"
+    " WHERE m.id = ANY(:ids) OR m.wamid = ANY(:wamids)"
+)
+
+
+async def note_stopped(
+    session: AsyncSession,
+    message_ids: Sequence[UUID],
+    wamids: Sequence[str],
+    *,
+    keyring: Keyring,
+    settings: Settings,
+    now: datetime,
+) -> None:
+    """A send refused because the person stopped marketing (131050) is as good as the stop's own webhook."""
+    rows = await session.execute(_STOPPED_AT_PROVIDER, {"ids": list(message_ids), "wamids": list(wamids)})
+    acts = [
+        Act(
+            contact_id=row.contact_id,
+            event_type=EventType.META_STOPPED,
+            purpose=MARKETING,
+            source=WEBHOOK,
+            source_key=f"131050|{row.id}",
+            occurred_at=now,
+            actor=ActorType.PLATFORM,
+            method=Method.META_PREF,
+            sender_scope=row.phone_number_id,
+            reason="meta_stop",
+            evidence={"provider_code": "131050", "message_id": str(row.id)},
+        )
+        for row in rows
+    ]
+    await consents.record(session, acts, keyring=keyring, settings=settings, now=now)

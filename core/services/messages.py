@@ -1,0 +1,361 @@
+"""Messages: claim a batch, record what became of it, fold the provider's reports; each a statement for the batch.
+
+A claim is committed before any request, so a crash leaves rows in `sending`; when their lease is over they become
+`unknown`, which a status webhook settles, or a person. Nothing else ever moves a row out of `sending` unsent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, bindparam, or_, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import BigInteger, Boolean, DateTime, Text, TypeEngine, Uuid
+
+from core.models import Message
+from core.statuses import RANK, DeliveryStatus, EventKind, MessageKind, SkipReason
+
+LEASE = timedelta(seconds=60)
+MAX_ATTEMPTS = 5
+RETRY_WITHIN = timedelta(minutes=30)
+
+_RANK_OF = " ".join(f"WHEN '{status}' THEN {rank}" for status, rank in RANK.items())
+
+
+def rank_sql(column: str) -> str:
+    """The rank of a status column, in SQL; the same table as `RANK`."""
+    return f"CASE {column} {_RANK_OF} ELSE 100 END"
+
+
+def event_key(subject: str, kind: EventKind, occurred_at: datetime, discriminator: str = "") -> UUID:
+    """The identity of a fact: the same fact reported again has the same key, so it is kept once."""
+    milliseconds = int(occurred_at.timestamp() * 1000)
+    digest = blake2b(f"{subject}|{kind}|{milliseconds}|{discriminator}".encode(), digest_size=16).digest()
+    return UUID(bytes=digest)
+
+
+def array(name: str, kind: TypeEngine[Any]) -> Any:
+    """A bound array for `unnest`."""
+    return bindparam(name, type_=ARRAY(kind))
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A message this worker alone may send now."""
+
+    id: UUID
+    kind: MessageKind
+    contact_id: UUID
+    purpose: str
+    campaign_id: UUID | None
+    template_version_id: UUID | None
+    parameters: dict[str, Any]
+    attempt: int
+
+
+# Rows wait for their instant and for the end of the quiet hours in the recipient's own zone.
+_CLAIM = text(
+    f"""
+    UPDATE messages SET status = 'sending', lease_until = now() + make_interval(secs => {LEASE.total_seconds()}),
+                        attempt = attempt + 1
+     WHERE id IN (
+        SELECT m.id FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id
+         WHERE m.sender_id = :sender AND m.status = 'queued' AND m.not_before <= now()
+           AND m.campaign_id IS NOT DISTINCT FROM :campaign
+           AND (c.id IS NULL OR (c.status = 'sending' AND NOT in_quiet_hours(m.time_zone, c.quiet_from, c.quiet_until)))
+         ORDER BY m.priority, m.not_before, m.id LIMIT :limit
+           FOR UPDATE OF m SKIP LOCKED)
+       AND status = 'queued'
+ RETURNING id, kind, contact_id, purpose, campaign_id, template_version_id, parameters, attempt
+    """  # noqa: S608 - built from constants
+).bindparams(bindparam("campaign", type_=Uuid()))
+
+
+async def claim(session: AsyncSession, sender_id: UUID, campaign_id: UUID | None, *, limit: int) -> list[Claimed]:
+    """Up to `limit` due messages of one campaign (or of none: tests, replies), now in `sending` under a lease.
+
+    The caller commits before it does anything else with them.
+    """
+    rows = await session.execute(_CLAIM, {"sender": sender_id, "campaign": campaign_id, "limit": limit})
+    return [
+        Claimed(
+            id=row.id,
+            kind=MessageKind(row.kind),
+            contact_id=row.contact_id,
+            purpose=row.purpose,
+            campaign_id=row.campaign_id,
+            template_version_id=row.template_version_id,
+            parameters=row.parameters or {},
+            attempt=row.attempt,
+        )
+        for row in rows
+    ]
+
+
+async def release(session: AsyncSession, message_ids: Sequence[UUID]) -> None:
+    """Put claimed messages back that the caller knows were not sent; the attempt does not count."""
+    await _release(session, message_ids)
+
+
+async def release_unpermitted(session: AsyncSession, message_ids: Sequence[UUID]) -> None:
+    """Put claimed messages back that have no permit, so surely were not sent.
+
+    A row's permit is written before its request starts. One that was retried carries the permit of its earlier
+    attempt, so only a permit newer than the claim counts.
+    """
+    await _release(
+        session, message_ids, or_(Message.permitted_at.is_(None), Message.permitted_at < Message.lease_until - LEASE)
+    )
+
+
+async def _release(session: AsyncSession, message_ids: Sequence[UUID], *more: ColumnElement[bool]) -> None:
+    if message_ids:
+        mine = (Message.id.in_(message_ids), Message.status == DeliveryStatus.SENDING, *more)
+        values = {"status": DeliveryStatus.QUEUED, "lease_until": None, "attempt": Message.attempt - 1}
+        await session.execute(update(Message).where(*mine).values(values))
+
+
+@dataclass(frozen=True)
+class Permitted:
+    """The gate's decision, written down before the request starts."""
+
+    message_id: UUID
+    grant_seq: int | None
+    head_seq: int
+    decided_at: datetime
+
+
+_PERMIT = text(
+    """
+    UPDATE messages m SET permit_seq = p.grant_seq, permit_head_seq = p.head_seq, permitted_at = p.decided_at
+      FROM unnest(:ids, :grants, :heads, :instants) AS p(id, grant_seq, head_seq, decided_at)
+     WHERE m.id = p.id AND m.status = 'sending'
+    """
+).bindparams(
+    array("ids", Uuid()),
+    array("grants", BigInteger()),
+    array("heads", BigInteger()),
+    array("instants", DateTime(timezone=True)),
+)
+
+
+async def write_permits(session: AsyncSession, permits: Sequence[Permitted]) -> None:
+    """Each message's row names the consent it relies on; committed by the caller before the requests."""
+    await session.execute(
+        _PERMIT,
+        {
+            "ids": [permit.message_id for permit in permits],
+            "grants": [permit.grant_seq for permit in permits],
+            "heads": [permit.head_seq for permit in permits],
+            "instants": [permit.decided_at for permit in permits],
+        },
+    )
+
+
+_SKIP = text(
+    """
+    WITH refused AS (SELECT * FROM unnest(:ids, :reasons, :keys) AS r(id, reason, event_key)),
+    moved AS (
+        UPDATE messages m SET status = 'skipped', skip_reason = r.reason, lease_until = NULL
+          FROM refused r WHERE m.id = r.id AND m.status = 'sending'
+     RETURNING m.id, m.queued_on, r.reason, r.event_key)
+    INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, reason)
+    SELECT id, queued_on, 'suppressed', :now, event_key, reason FROM moved ON CONFLICT (event_key) DO NOTHING
+    """
+).bindparams(array("ids", Uuid()), array("reasons", Text()), array("keys", Uuid()))
+
+
+async def skip(session: AsyncSession, refusals: Sequence[tuple[UUID, SkipReason]], *, now: datetime) -> None:
+    """Claimed messages the gate refused, with the reason kept."""
+    if refusals:
+        ids = [message_id for message_id, _ in refusals]
+        keys = [event_key(str(message_id), EventKind.SUPPRESSED, now) for message_id in ids]
+        await session.execute(
+            _SKIP, {"ids": ids, "reasons": [reason.value for _, reason in refusals], "keys": keys, "now": now}
+        )
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A message that goes back into the queue: it surely was not sent, or the provider asked to try later."""
+
+    message_id: UUID
+    not_before: datetime
+    code: int
+    detail: str
+
+
+_RETRY = text(
+    """
+    WITH again AS (SELECT * FROM unnest(:ids, :instants, :codes, :details, :keys)
+                       AS r(id, not_before, code, detail, event_key)),
+    moved AS (
+        UPDATE messages m SET status = 'queued', not_before = a.not_before, lease_until = NULL,
+                              error_code = a.code, error = a.detail
+          FROM again a WHERE m.id = a.id AND m.status = 'sending'
+     RETURNING m.id, m.queued_on, m.attempt, a.code, a.event_key)
+    INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, error_code, attempt, reason)
+    SELECT id, queued_on, 'rejected', :now, event_key, code, attempt, 'retry' FROM moved
+        ON CONFLICT (event_key) DO NOTHING
+    """
+).bindparams(
+    array("ids", Uuid()),
+    array("instants", DateTime(timezone=True)),
+    array("codes", BigInteger()),
+    array("details", Text()),
+    array("keys", Uuid()),
+)
+
+
+async def retry(session: AsyncSession, retries: Sequence[Retry], *, now: datetime) -> None:
+    """Each attempt is a row in the message's history; what was refused is tried again after its pause."""
+    if retries:
+        await session.execute(
+            _RETRY,
+            {
+                "ids": [each.message_id for each in retries],
+                "instants": [each.not_before for each in retries],
+                "codes": [each.code for each in retries],
+                "details": [each.detail for each in retries],
+                "keys": [
+                    event_key(str(each.message_id), EventKind.REJECTED, now, f"retry {each.code}") for each in retries
+                ],
+                "now": now,
+            },
+        )
+
+
+async def mark_unknown(session: AsyncSession, message_ids: Sequence[UUID], detail: str) -> None:
+    """Requests that left without an answer: settled by a status webhook, or by a person; never repeated."""
+    if message_ids:
+        mine = (Message.id.in_(message_ids), Message.status == DeliveryStatus.SENDING)
+        values = {"status": DeliveryStatus.UNKNOWN, "lease_until": None, "error": detail}
+        await session.execute(update(Message).where(*mine).values(values))
+
+
+async def expire_leases(session: AsyncSession) -> int:
+    """Messages whose worker died between claim and record become unknown; returns how many."""
+    over = (Message.status == DeliveryStatus.SENDING, Message.lease_until < datetime.now(UTC))
+    values = {"status": DeliveryStatus.UNKNOWN, "lease_until": None, "error": "the worker stopped while sending"}
+    moved = await session.scalars(update(Message).where(*over).values(values).returning(Message.id))
+    return len(moved.all())
+
+
+@dataclass(frozen=True)
+class Report:
+    """One fact about one message, from our request's answer or from a webhook.
+
+    Found by `message_id` (our id, which travelled along) or else by `wamid`.
+    """
+
+    kind: EventKind
+    occurred_at: datetime
+    message_id: UUID | None = None
+    wamid: str | None = None
+    error_code: int | None = None
+    error: str | None = None
+    pricing_type: str | None = None
+    billable: bool | None = None
+    received_at: datetime | None = None
+
+    @property
+    def key(self) -> UUID:
+        subject = self.wamid or str(self.message_id)
+        return event_key(subject, self.kind, self.occurred_at, str(self.error_code or ""))
+
+
+# One statement for any number of reports: find the messages, keep each new fact once, and raise each message to
+# the highest rank reported. Rows are locked in the order of their ids, so that two folds never wait in a circle.
+_FOLD = text(
+    f"""
+    WITH named AS (
+        SELECT r.*, coalesce(r.id, (SELECT m.id FROM messages m WHERE m.wamid = r.wamid)) AS found,
+               CASE r.kind WHEN 'rejected' THEN 'failed' WHEN 'played' THEN 'read' ELSE r.kind END AS word
+          FROM unnest(:ids, :wamids, :kinds, :instants, :codes, :errors, :pricing, :billable, :keys, :received)
+            AS r(id, wamid, kind, occurred_at, error_code, error, pricing_type, billable, event_key, received_at)),
+    report AS (SELECT n.*, m.queued_on FROM named n JOIN messages m ON m.id = n.found),
+    locked AS MATERIALIZED (
+        SELECT m.* FROM messages m WHERE m.id IN (SELECT found FROM report) ORDER BY m.id FOR UPDATE),
+    fact AS (
+        INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, error_code, pricing_type,
+                                    billable, cost_micros, created_at)
+        SELECT DISTINCT ON (r.event_key) r.found, r.queued_on, r.kind, r.occurred_at, r.event_key, r.error_code,
+               r.pricing_type, r.billable,
+               CASE WHEN r.pricing_type IS NOT NULL THEN
+                   CASE WHEN r.billable IS NOT FALSE AND r.pricing_type = 'regular'
+                        THEN price_micros(l.country, l.category, r.occurred_at) ELSE 0 END END,
+               coalesce(r.received_at, clock_timestamp())
+          FROM report r JOIN locked l ON l.id = r.found
+            ON CONFLICT (event_key) DO NOTHING
+     RETURNING message_id, cost_micros, pricing_type),
+    raised AS (
+        SELECT found, (array_agg(word ORDER BY {rank_sql("word")} DESC))[1] AS word,
+               max({rank_sql("word")}) AS rank, max(wamid) AS wamid,
+               min(occurred_at) FILTER (WHERE word IN ('accepted', 'held')) AS accepted_at,
+               min(occurred_at) FILTER (WHERE word = 'sent') AS sent_at,
+               min(occurred_at) FILTER (WHERE word = 'delivered') AS delivered_at,
+               min(occurred_at) FILTER (WHERE word = 'read') AS read_at,
+               min(occurred_at) FILTER (WHERE word = 'failed') AS failed_at,
+               min(error_code) FILTER (WHERE word = 'failed') AS error_code,
+               min(error) FILTER (WHERE word = 'failed') AS error
+          FROM report WHERE word IN ('accepted', 'held', 'sent', 'delivered', 'read', 'failed') GROUP BY found)
+    UPDATE messages m SET
+           status = CASE WHEN u.rank > {rank_sql("l.status")} THEN u.word ELSE l.status END,
+           lease_until = NULL,
+           wamid = coalesce(l.wamid, u.wamid),
+           accepted_at = least(l.accepted_at, u.accepted_at),
+           sent_at = least(l.sent_at, u.sent_at),
+           delivered_at = least(l.delivered_at, u.delivered_at),
+           read_at = least(l.read_at, u.read_at),
+           failed_at = least(l.failed_at, u.failed_at),
+           error_code = CASE WHEN u.rank > {rank_sql("l.status")} THEN u.error_code ELSE l.error_code END,
+           error = CASE WHEN u.rank > {rank_sql("l.status")} THEN u.error ELSE l.error END,
+           pricing_type = coalesce(l.pricing_type, f.pricing_type),
+           cost_micros = coalesce(l.cost_micros, f.cost_micros)
+      FROM raised u JOIN locked l ON l.id = u.found
+      LEFT JOIN (SELECT message_id, max(cost_micros) AS cost_micros, max(pricing_type) AS pricing_type
+                   FROM fact GROUP BY message_id) f ON f.message_id = u.found
+     WHERE m.id = u.found AND l.status NOT IN ('skipped', 'cancelled')
+ RETURNING m.id, m.wamid
+    """  # noqa: S608 - built from our own status words
+).bindparams(
+    array("ids", Uuid()),
+    array("wamids", Text()),
+    array("kinds", Text()),
+    array("instants", DateTime(timezone=True)),
+    array("codes", BigInteger()),
+    array("errors", Text()),
+    array("pricing", Text()),
+    array("billable", Boolean()),
+    array("keys", Uuid()),
+    array("received", DateTime(timezone=True)),
+)
+
+
+async def fold(session: AsyncSession, reports: Sequence[Report]) -> set[UUID]:
+    """Raise messages by what was reported and keep every new fact; in any order, any number of times.
+
+    Returns the ids of the messages found. A report about a message nobody knows changes nothing.
+    """
+    if not reports:
+        return set()
+    rows = await session.execute(
+        _FOLD,
+        {
+            "ids": [report.message_id for report in reports],
+            "wamids": [report.wamid for report in reports],
+            "kinds": [report.kind.value for report in reports],
+            "instants": [report.occurred_at for report in reports],
+            "codes": [report.error_code for report in reports],
+            "errors": [report.error for report in reports],
+            "pricing": [report.pricing_type for report in reports],
+            "billable": [report.billable for report in reports],
+            "keys": [report.key for report in reports],
+            "received": [report.received_at for report in reports],
+        },
+    )
+    return {row.id for row in rows}

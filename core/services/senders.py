@@ -1,0 +1,63 @@
+"""Senders: register, list, pause, resume."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core import queue
+from core.errors import Conflict, NotFound
+from core.models import Sender
+
+
+async def add(
+    session: AsyncSession,
+    *,
+    phone_number_id: str,
+    waba_id: str,
+    display_number: str,
+    name: str,
+    messages_per_second: int,
+) -> Sender:
+    """Register one of the organisation's numbers; raises Conflict when it is registered already."""
+    if await session.scalar(select(Sender.id).where(Sender.phone_number_id == phone_number_id)):
+        raise Conflict("this phone number id is registered already")
+    sender = Sender(
+        phone_number_id=phone_number_id,
+        waba_id=waba_id,
+        display_number=display_number,
+        name=name,
+        messages_per_second=messages_per_second,
+    )
+    session.add(sender)
+    await session.flush()
+    await session.refresh(sender)
+    return sender
+
+
+async def get(session: AsyncSession, sender_id: UUID, *, lock: bool = False) -> Sender:
+    """The sender; raises NotFound."""
+    sender = await session.get(Sender, sender_id, with_for_update=lock)
+    if sender is None:
+        raise NotFound("no such sender", sender_id=str(sender_id))
+    return sender
+
+
+async def list_all(session: AsyncSession) -> list[Sender]:
+    return list(await session.scalars(select(Sender).order_by(Sender.id)))
+
+
+async def pause(session: AsyncSession, sender_id: UUID, *, reason: str, now: datetime) -> Sender:
+    """No new request starts from this number until it is resumed."""
+    sender = await get(session, sender_id, lock=True)
+    if sender.paused_at is None:
+        sender.paused_at, sender.pause_reason = now, reason
+    return sender
+
+
+async def resume(session: AsyncSession, sender_id: UUID) -> Sender:
+    sender = await get(session, sender_id, lock=True)
+    sender.paused_at, sender.pause_reason = None, None
+    queue.ring_after_commit(session, queue.SEND_MESSAGES, sender_id)
+    return sender

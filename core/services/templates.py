@@ -1,0 +1,271 @@
+"""Templates: define, submit, follow the provider's verdict; and the media their headers show."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core import template as rules
+from core.errors import Conflict, NotFound, RuleViolation
+from core.models import Media, Purpose, Sender, Template, TemplateVersion
+from core.statuses import Category, TemplateStatus
+from core.whatsapp import payloads
+from core.whatsapp.client import WhatsAppClient
+
+MEDIA_LIFE = timedelta(days=30)  # how long the provider keeps an uploaded file
+_KNOWN_STATUSES = frozenset(status.value for status in TemplateStatus)
+# Kind and largest size in bytes per type; source: the provider's media reference, read 2026-11.
+MEDIA_TYPES = {
+    "image/jpeg": ("image", 5 << 20),
+    "image/png": ("image", 5 << 20),
+    "video/mp4": ("video", 16 << 20),
+    "application/pdf": ("document", 100 << 20),
+}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A template as a person writes it; `components` in the provider's shape."""
+
+    name: str
+    language: str
+    category: Category
+    purpose: str
+    parameter_format: str
+    components: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Current:
+    """A template and its newest version."""
+
+    template: Template
+    version: TemplateVersion
+
+
+async def check(session: AsyncSession, definition: Definition, waba_id: str) -> None:
+    """Raise RuleViolation or Conflict for what could not be sent later, before the provider is asked."""
+    if definition.parameter_format not in ("positional", "named"):
+        raise RuleViolation("parameter_format is positional or named", field="parameter_format")
+    rules.check_definition(definition.name, definition.components, definition.parameter_format)
+    await check_binding(session, definition.category, definition.purpose)
+    same = (
+        Template.waba_id == waba_id,
+        Template.name == definition.name,
+        Template.language == definition.language,
+    )
+    if await session.scalar(select(Template.id).where(*same)):
+        raise Conflict("a template with this name and language exists already; choose another name")
+
+
+async def check_binding(session: AsyncSession, category: Category, purpose: str) -> None:
+    """A marketing template may carry a marketing purpose only; raises RuleViolation."""
+    known = await session.scalar(select(Purpose.id).where(Purpose.code == purpose, Purpose.retired_at.is_(None)))
+    if known is None:
+        raise RuleViolation(f"there is no purpose {purpose!r}", field="purpose")
+    if category is Category.MARKETING and purpose.partition(".")[0] != "marketing":
+        raise RuleViolation("a marketing template needs a marketing purpose", field="purpose")
+
+
+async def submit(
+    session: AsyncSession,
+    client: WhatsAppClient,
+    sender: Sender,
+    definition: Definition,
+    *,
+    header_media: Media | None,
+    created_by: UUID | None,
+) -> Current:
+    """Send the definition to the provider for review and keep it with the provider's verdict so far."""
+    await check(session, definition, sender.waba_id)
+    components = definition.components
+    if header_media is not None:
+        handle = await client.upload_sample(Path(header_media.path), header_media.mime_type)
+        components = [_with_sample(component, handle) for component in components]
+    remote = await client.create_template(
+        sender.waba_id,
+        {
+            "name": definition.name,
+            "language": definition.language,
+            "category": definition.category.upper(),
+            "parameter_format": definition.parameter_format.upper(),
+            "components": components,
+        },
+    )
+    template = Template(
+        waba_id=sender.waba_id,
+        name=definition.name,
+        language=definition.language,
+        purpose=definition.purpose,
+        category=payloads.category_of(remote.category) if remote.category else definition.category,
+        status=status_of(remote.status),
+        provider_id=remote.id,
+        created_by=created_by,
+    )
+    session.add(template)
+    await session.flush()
+    version = await _add_version(session, template, 1, definition.parameter_format, definition.components)
+    return Current(template, version)
+
+
+def _with_sample(component: dict[str, Any], handle: str) -> dict[str, Any]:
+    if str(component.get("type", "")).upper() != "HEADER":
+        return component
+    return {**component, "example": {"header_handle": [handle]}}
+
+
+async def _add_version(
+    session: AsyncSession, template: Template, number: int, parameter_format: str, components: list[dict[str, Any]]
+) -> TemplateVersion:
+    version = TemplateVersion(
+        template_id=template.id, version=number, parameter_format=parameter_format, components=components
+    )
+    session.add(version)
+    await session.flush()
+    return version
+
+
+def status_of(word: str) -> TemplateStatus:
+    """The provider's status word; what is new is shown as locked, which cannot be sent."""
+    lower = word.lower()
+    if lower in ("reinstated", "unarchived"):
+        return TemplateStatus.APPROVED
+    return TemplateStatus(lower) if lower in _KNOWN_STATUSES else TemplateStatus.LOCKED
+
+
+async def get(session: AsyncSession, template_id: UUID) -> Current:
+    """The template with its newest version; raises NotFound."""
+    found = await _newest(session, Template.id == template_id)
+    if not found:
+        raise NotFound("no such template", template_id=str(template_id))
+    return found[0]
+
+
+async def newest_of(session: AsyncSession, template_ids: Sequence[UUID]) -> dict[UUID, Current]:
+    return {each.template.id: each for each in await _newest(session, Template.id.in_(template_ids))}
+
+
+async def list_all(session: AsyncSession) -> list[Current]:
+    return await _newest(session, Template.id.is_not(None))
+
+
+async def _newest(session: AsyncSession, condition: Any) -> list[Current]:
+    ranked = (
+        select(TemplateVersion.template_id, func.max(TemplateVersion.version).label("version"))
+        .group_by(TemplateVersion.template_id)
+        .subquery()
+    )
+    statement = (
+        select(Template, TemplateVersion)
+        .join(ranked, ranked.c.template_id == Template.id)
+        .join(
+            TemplateVersion,
+            (TemplateVersion.template_id == Template.id) & (TemplateVersion.version == ranked.c.version),
+        )
+        .where(condition)
+        .order_by(Template.id.desc())
+    )
+    return [Current(template, version) for template, version in await session.execute(statement)]
+
+
+async def sync(session: AsyncSession, client: WhatsAppClient, waba_id: str, *, default_purpose: str) -> tuple[int, int]:
+    """Take over what the provider lists: new templates, changed statuses and contents; returns (created, updated)."""
+    created = updated = 0
+    known = {(t.template.name, t.template.language): t for t in await _newest(session, Template.waba_id == waba_id)}
+    for remote in await client.list_templates(waba_id):
+        current = known.get((remote.name, remote.language))
+        if current is None:
+            template = Template(
+                waba_id=waba_id,
+                name=remote.name,
+                language=remote.language,
+                purpose=default_purpose,
+                category=payloads.category_of(remote.category),
+                status=status_of(remote.status),
+                provider_id=remote.id,
+            )
+            session.add(template)
+            await session.flush()
+            await _add_version(session, template, 1, remote.parameter_format.lower(), remote.components)
+            created += 1
+            continue
+        template = current.template
+        before = (template.status, template.category, template.provider_id)
+        template.status, template.provider_id = status_of(remote.status), remote.id
+        template.category = payloads.category_of(remote.category)
+        changed = before != (template.status, template.category, template.provider_id)
+        if remote.components and _content(remote.components) != _content(current.version.components):
+            number = current.version.version + 1
+            await _add_version(session, template, number, remote.parameter_format.lower(), remote.components)
+            changed = True
+        updated += changed
+    return created, updated
+
+
+def _content(components: Sequence[Any]) -> list[Any]:
+    """Components without examples, which the provider rewrites."""
+    return [
+        {key: value for key, value in component.items() if key != "example"}
+        | (
+            {"buttons": [{k: v for k, v in button.items() if k != "example"} for button in component["buttons"]]}
+            if "buttons" in component
+            else {}
+        )
+        for component in components
+    ]
+
+
+async def set_status(session: AsyncSession, provider_id: str, *, event: str, reason: str | None) -> Template | None:
+    """The provider's verdict by webhook; None when the template is not ours."""
+    template = await session.scalar(select(Template).where(Template.provider_id == provider_id).with_for_update())
+    if template is not None:
+        template.status = status_of(event)
+        template.status_reason = None if reason in (None, "NONE") else reason
+    return template
+
+
+async def set_quality(session: AsyncSession, provider_id: str, quality: str) -> Template | None:
+    template = await session.scalar(select(Template).where(Template.provider_id == provider_id).with_for_update())
+    if template is not None:
+        template.quality = quality
+    return template
+
+
+async def add_media(
+    session: AsyncSession, client: WhatsAppClient, sender: Sender, *, path: Path, mime_type: str, now: datetime
+) -> Media:
+    """Upload a file to the provider; raises RuleViolation for a type or size it does not take."""
+    if mime_type not in MEDIA_TYPES:
+        raise RuleViolation(f"{mime_type} cannot be sent; use {', '.join(MEDIA_TYPES)}", field="file")
+    size = path.stat().st_size
+    kind, most = MEDIA_TYPES[mime_type]
+    if not 0 < size <= most:
+        raise RuleViolation(f"a {kind} has 1 byte to {most >> 20} MB", field="file")
+    provider_id = await client.upload_media(sender.phone_number_id, path, mime_type)
+    media = Media(
+        sender_id=sender.id,
+        provider_id=provider_id,
+        filename=path.name,
+        mime_type=mime_type,
+        bytes=size,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        path=str(path),
+        expires_at=now + MEDIA_LIFE,
+    )
+    session.add(media)
+    await session.flush()
+    return media
+
+
+async def get_media(session: AsyncSession, media_id: UUID) -> Media:
+    """The uploaded file; raises NotFound."""
+    media = await session.get(Media, media_id)
+    if media is None:
+        raise NotFound("no such media", media_id=str(media_id))
+    return media

@@ -1,0 +1,111 @@
+"""The `stack` fixture: the product in one process, on a database of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from litestar import Litestar
+from sqlalchemy.ext.asyncio import async_sessionmaker
+
+from api.app import create_app
+from core import queue
+from core.clock import utc_now
+from core.db import make_engine
+from core.keys import Keyring
+from core.services import consents
+from core.settings import Settings
+from core.statuses import Role
+from core.whatsapp.client import WhatsAppClient
+from sandbox.app import create_app as create_sandbox
+from sandbox.config import SandboxConfig, WebhookConfig
+from tests.integration.stack import Bells, Stack
+from worker.parts import Parts
+
+
+@pytest.fixture
+def sandbox_config() -> SandboxConfig:
+    """How people behave; a module may override it."""
+    return SandboxConfig(profile="quiet", template_review_s=0.05, webhooks=WebhookConfig(max_wait_ms=5))
+
+
+@pytest.fixture
+async def stack(
+    own_database: str, valkey_url: str, tmp_path: Path, sandbox_config: SandboxConfig
+) -> AsyncIterator[Stack]:
+    settings = Settings.load(
+        _env_file=None,
+        data_dir=tmp_path,
+        database_url=own_database,
+        valkey_url=valkey_url,
+        public_url="http://kairan.test",
+        whatsapp_url="http://sandbox.test",
+        whatsapp_app_id=sandbox_config.app_id,
+        whatsapp_app_secret=sandbox_config.app_secret,
+        whatsapp_access_token=sandbox_config.access_token,
+        whatsapp_verify_token="verify me",
+        brand="Acme",
+        currency="USD",
+    )
+    bells = Bells()
+    engine = make_engine(own_database, pool_size=20)
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    keyring = Keyring.load(tmp_path)
+    async with AsyncExitStack() as open_parts:
+        # The two apps need each other: the API is made first, with a provider that is filled in afterwards.
+        provider = LateTransport()
+        api = create_app(settings, provider=provider, ringer=bells)
+        simulator = create_sandbox(sandbox_config, webhook_transport=httpx.ASGITransport(api))
+        provider.inner = httpx.ASGITransport(simulator)
+        await open_parts.enter_async_context(running(api))
+        await open_parts.enter_async_context(running(simulator))
+        async with sessions.begin() as session:
+            await consents.ensure_defaults(session, settings, keyring=keyring, now=utc_now())
+        pool = await queue.connect(valkey_url)
+        whatsapp = WhatsAppClient.connect(
+            settings.whatsapp_url,
+            settings.whatsapp_access_token,
+            version=settings.whatsapp_version,
+            app_id=settings.whatsapp_app_id,
+            transport=httpx.ASGITransport(simulator),
+        )
+        parts = Parts(settings, sessions, pool, bells, whatsapp, keyring)
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://kairan.test")
+        stack = Stack(settings, sessions, api, client, simulator.state.sandbox, parts, bells)
+        stack.client = await stack.sign_in(Role.MARKETER)
+        yield stack
+        await whatsapp.aclose()
+        await pool.aclose()
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def running(app: Litestar) -> AsyncIterator[None]:
+    """The app's lifespan in a task of its own: a fixture ends in another task than it began in, which it must not."""
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            started.set()
+            await stop.wait()
+
+    task = asyncio.create_task(live())
+    await asyncio.wait([task, asyncio.create_task(started.wait())], return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        task.result()
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+class LateTransport(httpx.AsyncBaseTransport):
+    """A transport whose destination is known later."""
+
+    inner: httpx.AsyncBaseTransport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self.inner.handle_async_request(request)

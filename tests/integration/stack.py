@@ -1,0 +1,99 @@
+"""The whole product in one process: API, worker jobs and sandbox, talking through ASGI, on a database of its own."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from litestar import Litestar
+
+from core.db import Sessions
+from core.queue import Bell
+from core.services import people
+from core.settings import Settings
+from core.statuses import Role
+from sandbox.simulation import Sandbox
+from worker import exporting, importing, lake, recording, sending
+from worker.parts import Parts
+
+PASSWORD = "correct horse battery"
+JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
+    "expand_campaign": sending.expand_campaign,
+    "send_messages": sending.send_messages,
+    "record_webhooks": recording.record_webhooks,
+    "run_import": importing.run_import,
+    "build_audit": exporting.build_audit,
+    "refresh_lake": lake.refresh_lake,
+}
+
+
+@dataclass
+class Bells:
+    """A ringer that keeps the bells, so that a test runs the jobs itself."""
+
+    waiting: list[Bell] = field(default_factory=list)
+
+    async def ring(self, bell: Bell) -> None:
+        if bell not in self.waiting:
+            self.waiting.append(bell)
+
+
+@dataclass
+class Stack:
+    settings: Settings
+    sessions: Sessions
+    api: Litestar
+    client: httpx.AsyncClient  # signed in as a marketer
+    sandbox: Sandbox
+    parts: Parts
+    bells: Bells
+
+    @property
+    def ctx(self) -> dict[str, Any]:
+        return {"parts": self.parts}
+
+    async def work(self) -> None:
+        """Run rung jobs until no bell is left."""
+        while self.bells.waiting:
+            bell = self.bells.waiting.pop(0)
+            await JOBS[bell.job](self.ctx, *bell.arguments)
+
+    async def settle(self, seconds: float = 20.0) -> None:
+        """Work until the sandbox has nothing left to report and every report is recorded."""
+        ends = asyncio.get_running_loop().time() + seconds
+        while True:
+            await recording.sweep_webhooks(self.ctx)
+            await self.work()
+            if self.sandbox_is_quiet() and not self.bells.waiting:
+                return
+            assert asyncio.get_running_loop().time() < ends, "the sandbox did not settle"
+            await asyncio.sleep(0.05)
+
+    def sandbox_is_quiet(self) -> bool:
+        waiting = len(self.sandbox.scheduler) + len(self.sandbox.tasks) + sum(self.sandbox.webhooks.pending().values())
+        return waiting == 0
+
+    async def sign_in(self, role: Role) -> httpx.AsyncClient:
+        """A client signed in with a role of its own."""
+        email = f"{role}@example.org"
+        async with self.sessions.begin() as session:
+            known = [user.email for user in await people.list_users(session)]
+            if email not in known:
+                await people.add_user(session, email=email, name=role.title(), role=role, password_hash=_hash(PASSWORD))
+        client = httpx.AsyncClient(transport=self.client._transport, base_url=self.client.base_url)
+        answer = await client.post("/api/session", json={"email": email, "password": PASSWORD})
+        client.headers["authorization"] = f"Bearer {answer.json()['token']}"
+        return client
+
+
+_hashes: dict[str, str] = {}
+
+
+def _hash(password: str) -> str:
+    """Hashing is slow on purpose; the tests' password is hashed once."""
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    if digest not in _hashes:
+        _hashes[digest] = people.hash_password(password)
+    return _hashes[digest]

@@ -1,0 +1,1 @@
+"""arq workers: expand, send, record webhooks, import, export, refresh the lake, sweep."""

@@ -1,0 +1,5 @@
+"""`python -m worker`: one worker process."""
+
+from worker.settings import run
+
+run()

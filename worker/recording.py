@@ -1,0 +1,46 @@
+"""Recording: what webhooks said, folded into rows."""
+
+from typing import Any
+
+import structlog
+
+from core import queue
+from core.clock import utc_now
+from core.consent import ledger
+from core.queue import transaction
+from core.services import consents, webhooks
+from worker.parts import Parts
+
+log = structlog.get_logger()
+
+
+async def record_webhooks(ctx: dict[str, Any]) -> int:
+    """Record every waiting body, in order of arrival; returns how many."""
+    parts: Parts = ctx["parts"]
+    total = 0
+    while not parts.stopping.is_set():
+        async with transaction(parts.sessions, parts.doorbell) as session:
+            done = await webhooks.record_waiting(session, keyring=parts.keyring, settings=parts.settings)
+        total += done.bodies
+        if not done.bodies:
+            return total
+    return total
+
+
+async def sweep_webhooks(ctx: dict[str, Any]) -> None:
+    """Ring for waiting bodies, match parked statuses, finish pending withdrawals, let time-outs of consent happen."""
+    parts: Parts = ctx["parts"]
+    async with transaction(parts.sessions, parts.doorbell) as session:
+        await webhooks.match_parked(session)
+        queue.ring_after_commit(session, queue.RECORD_WEBHOOKS)
+    async with transaction(parts.sessions, parts.doorbell) as session:
+        await consents.finish_pending(session, keyring=parts.keyring, settings=parts.settings, now=utc_now())
+
+
+async def sign_checkpoint(ctx: dict[str, Any]) -> None:
+    """Sign the ledger's size and root when it has grown since the last checkpoint."""
+    parts: Parts = ctx["parts"]
+    async with parts.sessions.begin() as session:
+        signed = await ledger.checkpoint(session, parts.keyring)
+    if signed is not None:
+        log.info("ledger.signed", size=signed.size)

@@ -1,0 +1,115 @@
+"""WorkerSettings: jobs, cron, start and end."""
+
+import asyncio
+import signal
+from typing import Any
+
+import structlog
+from arq import Worker, cron, func
+
+from core import queue
+from core.db import make_engine, make_sessions
+from core.errors import SettingsError
+from core.keys import Keyring
+from core.log import set_up_logging
+from core.settings import Settings, get_settings
+from core.whatsapp.client import WhatsAppClient
+from worker import exporting, importing, lake, recording, sending
+from worker.parts import Parts
+
+log = structlog.get_logger()
+
+STOP_WITHIN_S = 15  # requests in flight end within 5 s
+LONG_S = 6 * 3600
+EVERY_2_S = set(range(0, 60, 2))
+EVERY_10_S = set(range(0, 60, 10))
+EVERY_5_MIN = set(range(0, 60, 5))
+
+
+async def start(ctx: dict[str, Any]) -> None:
+    """Connect everything; raises SettingsError when something is not set."""
+    settings: Settings = ctx["settings"]
+    engine = make_engine(settings.database_url, pool_size=20)
+    pool = await queue.connect(settings.valkey_url)
+    ctx["engine"] = engine
+    ctx["parts"] = Parts(
+        settings=settings,
+        sessions=make_sessions(engine),
+        valkey=pool,
+        doorbell=queue.Doorbell(pool),
+        whatsapp=WhatsAppClient.connect(
+            settings.whatsapp_url,
+            settings.whatsapp_access_token,
+            version=settings.whatsapp_version,
+            app_id=settings.whatsapp_app_id,
+            connections=2 * settings.worker_concurrency,
+            transport=ctx.get("provider"),
+        ),
+        keyring=Keyring.load(settings.data_dir),
+    )
+    log.info("worker.started")
+
+
+async def end(ctx: dict[str, Any]) -> None:
+    parts: Parts = ctx["parts"]
+    await parts.whatsapp.aclose()
+    await parts.valkey.aclose()
+    await ctx["engine"].dispose()
+    log.info("worker.stopped")
+
+
+def make_worker(settings: Settings, **arguments: Any) -> Worker:
+    """An arq worker with every job. Long jobs look at `parts.stopping` and end early when it is set."""
+    if not settings.database_url or not settings.valkey_url:
+        raise SettingsError("set KAIRAN_DATABASE_URL and KAIRAN_VALKEY_URL, or start everything with `kairan up`")
+    refresh_at = {at for at in range(60) if at % settings.lake_interval_s == 0} or {0}
+    return Worker(
+        functions=[
+            func(sending.expand_campaign, name=queue.EXPAND_CAMPAIGN, timeout=LONG_S),
+            func(sending.send_messages, name=queue.SEND_MESSAGES, timeout=120),
+            func(recording.record_webhooks, name=queue.RECORD_WEBHOOKS, timeout=300),
+            func(importing.run_import, name=queue.RUN_IMPORT, timeout=LONG_S),
+            func(exporting.build_audit, name=queue.BUILD_AUDIT, timeout=LONG_S),
+            func(lake.refresh_lake, name=queue.REFRESH_LAKE, timeout=LONG_S),
+        ],
+        cron_jobs=[
+            cron(sending.ring_due, second=EVERY_2_S, run_at_startup=True),
+            cron(recording.sweep_webhooks, second=EVERY_2_S),
+            cron(importing.ring_imports, second=EVERY_10_S),
+            cron(exporting.ring_audits, second=EVERY_10_S),
+            cron(recording.sign_checkpoint, minute=EVERY_5_MIN, second=30),
+            cron(lake.refresh_lake, second=refresh_at, timeout=LONG_S),
+        ],
+        redis_settings=queue.redis_settings(settings.valkey_url),
+        job_serializer=queue.pack,
+        job_deserializer=queue.unpack,
+        keep_result=0,
+        max_jobs=20,
+        max_tries=1,
+        poll_delay=0.1,
+        health_check_interval=5,
+        job_completion_wait=STOP_WITHIN_S,
+        on_startup=start,
+        on_shutdown=end,
+        log_results=False,
+        ctx={"settings": settings},
+        **arguments,
+    )
+
+
+def run() -> None:
+    """One worker process, until SIGINT or SIGTERM: then what is in flight ends, the rest is put back."""
+    settings = get_settings()
+    set_up_logging(settings.log_level)
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    worker = make_worker(settings, handle_signals=True)
+
+    def stop(signum: signal.Signals) -> None:
+        parts: Parts | None = worker.ctx.get("parts")
+        if parts is not None:
+            parts.stopping.set()
+        worker.handle_sig_wait_for_completion(signum)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        worker.loop.add_signal_handler(signum, stop, signum)
+    worker.run()
