@@ -20,7 +20,7 @@ from core.services import people, senders
 class SenderIn(Struct, forbid_unknown_fields=True):
     phone_number_id: Annotated[str, Meta(pattern=r"^\d{1,32}$")]
     waba_id: Annotated[str, Meta(pattern=r"^\d{1,32}$")]
-    display_number: Annotated[str, Meta(pattern=r"^\+\d{6,15}$")]
+    display_number: Annotated[str, Meta(max_length=30, description="In any spelling, with the country's prefix")]
     name: Annotated[str, Meta(min_length=1, max_length=100)]
     messages_per_second: Annotated[int, Meta(ge=1, le=1000)] = 80
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Numeric, and_, cast, exists, false, func, not_, or_, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 
+from core.consent.state import State
 from core.errors import RuleViolation
 from core.models import AudienceMember, ConsentState, Contact, ImportRow
 
@@ -74,7 +75,7 @@ def _subscribed(purpose: str) -> ColumnElement[bool]:
     state = and_(
         ConsentState.contact_id == Contact.id,
         ConsentState.purpose == purpose,
-        ConsentState.state == "SUBSCRIBED",
+        ConsentState.state == State.SUBSCRIBED,
         or_(ConsentState.expires_at.is_(None), ConsentState.expires_at > func.now()),
     )
     return exists(select(1).where(state))

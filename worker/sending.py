@@ -133,8 +133,7 @@ async def send_batch(parts: Parts, sender: Sender, lane: Lane) -> int:
     try:
         await asyncio.sleep(slots.wait_s)
         await _send_claimed(parts, sender, batch, slots)
-    except asyncio.CancelledError:
-        # The worker is stopping: what has no permit yet surely was not sent.
+    except BaseException:  # whatever it was, also being cancelled: what has no permit yet surely was not sent
         await asyncio.shield(_give_back(parts, batch))
         raise
     return len(batch)

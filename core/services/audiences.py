@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.audience import Rule, compile_rule, references
-from core.consent.state import HOLD, META_STOP, UNREACHABLE
+from core.consent.state import HOLD, META_STOP, UNREACHABLE, State
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Audience, AudienceMember, ConsentState, Contact, ContactAddress, PendingWithdrawal, Purpose
 from core.services.paging import Page, page
@@ -122,13 +122,13 @@ def obstacle(purpose: Purpose) -> Any:
         (pending, SkipReason.HOLD.value),
         (overlays.contains(f'"{META_STOP}'), SkipReason.META_STOP.value),
         (overlays.contains(f'"{HOLD}"'), SkipReason.HOLD.value),
-        (state.state == "WITHDRAWN", SkipReason.WITHDRAWN.value),
-        (state.state == "PENDING", SkipReason.PENDING.value),
-        (state.state == "EXPIRED", SkipReason.EXPIRED.value),
-        (state.state == "INVALID", SkipReason.INVALID.value),
-        (state.state == "CLOSED", SkipReason.TENURE_CLOSED.value),
+        (state.state == State.WITHDRAWN, SkipReason.WITHDRAWN.value),
+        (state.state == State.PENDING, SkipReason.PENDING.value),
+        (state.state == State.EXPIRED, SkipReason.EXPIRED.value),
+        (state.state == State.INVALID, SkipReason.INVALID.value),
+        (state.state == State.CLOSED, SkipReason.TENURE_CLOSED.value),
         (not_(literal(purpose.needs_consent)), None),
-        (func.coalesce(state.state, "NONE") != "SUBSCRIBED", SkipReason.NO_CONSENT.value),
+        (func.coalesce(state.state, State.NONE) != State.SUBSCRIBED, SkipReason.NO_CONSENT.value),
         (state.expires_at <= func.now(), SkipReason.EXPIRED.value),
         (weak, SkipReason.GRADE_TOO_LOW.value),
         (overlays.contains(f'"{UNREACHABLE}"'), SkipReason.UNREACHABLE.value),

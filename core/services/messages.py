@@ -57,20 +57,21 @@ class Claimed:
     attempt: int
 
 
-# Rows wait for their instant and for the end of the quiet hours in the recipient's own zone.
+# Rows wait for their instant and for the end of the quiet hours in the recipient's own zone. MATERIALIZED matters:
+# a plain IN (SELECT … LIMIT) may be run again for every row, and then it claims more than its limit.
 _CLAIM = text(
     f"""
-    UPDATE messages SET status = 'sending', lease_until = now() + make_interval(secs => {LEASE.total_seconds()}),
-                        attempt = attempt + 1
-     WHERE id IN (
+    WITH due AS MATERIALIZED (
         SELECT m.id FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id
          WHERE m.sender_id = :sender AND m.status = 'queued' AND m.not_before <= now()
            AND m.campaign_id IS NOT DISTINCT FROM :campaign
            AND (c.id IS NULL OR (c.status = 'sending' AND NOT in_quiet_hours(m.time_zone, c.quiet_from, c.quiet_until)))
          ORDER BY m.priority, m.not_before, m.id LIMIT :limit
            FOR UPDATE OF m SKIP LOCKED)
-       AND status = 'queued'
- RETURNING id, kind, contact_id, purpose, campaign_id, template_version_id, parameters, attempt
+    UPDATE messages m SET status = 'sending', attempt = m.attempt + 1,
+                          lease_until = now() + make_interval(secs => {LEASE.total_seconds()})
+      FROM due WHERE m.id = due.id
+ RETURNING m.id, m.kind, m.contact_id, m.purpose, m.campaign_id, m.template_version_id, m.parameters, m.attempt
     """  # noqa: S608 - built from constants
 ).bindparams(bindparam("campaign", type_=Uuid()))
 

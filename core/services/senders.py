@@ -1,5 +1,6 @@
 """Senders: register, list, pause, resume."""
 
+import re
 from datetime import datetime
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Sender
 
 
@@ -20,13 +21,22 @@ async def add(
     name: str,
     messages_per_second: int,
 ) -> Sender:
-    """Register one of the organisation's numbers; raises Conflict when it is registered already."""
+    """Register one of the organisation's numbers; raises Conflict when it is registered already.
+
+    The display number may be spelled as people write it; it is kept as + and digits.
+    """
+    digits = re.sub(r"[\s()+.-]", "", display_number)
+    if not re.fullmatch(r"\d{6,15}", digits):
+        raise RuleViolation(
+            "a display number has 6 to 15 digits with the country's prefix, such as +49 30 1234567",
+            field="display_number",
+        )
     if await session.scalar(select(Sender.id).where(Sender.phone_number_id == phone_number_id)):
         raise Conflict("this phone number id is registered already")
     sender = Sender(
         phone_number_id=phone_number_id,
         waba_id=waba_id,
-        display_number=display_number,
+        display_number=f"+{digits}",
         name=name,
         messages_per_second=messages_per_second,
     )

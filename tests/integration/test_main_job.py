@@ -17,7 +17,9 @@ async def test_everybody_who_agreed_gets_the_campaign_once_and_nobody_else_does(
     audience = await an_audience(stack)
     campaign = await a_campaign(stack, sender, template, audience)
 
-    await launched(stack, campaign)
+    review = (await launched(stack, campaign))["review"]
+    assert (review["audience"], review["reachable"]) == (42, 40)
+    assert review["unreachable"] == {"no_consent": 1, "withdrawn": 1}
     await stack.settle()
 
     found = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import func, select, text, update
 
+from core.consent import ledger
 from core.consent.acts import ActorType, Method
 from core.consent.state import EventType, Grade, State
 from core.db import Sessions
@@ -246,7 +247,7 @@ async def test_while_the_clock_is_behind_the_ledger_only_withdrawals_are_taken(
     world = await World(own_sessions, keyring, settings).start()
     (person,) = await world.contacts()
     async with own_sessions.begin() as session:
-        await session.execute(text("RESET ROLE"))
+        await session.execute(text("SET ROLE NONE"))
         await session.execute(text("UPDATE consent_chain SET recorded_at = clock_timestamp() + interval '90 seconds'"))
 
     with pytest.raises(Unavailable):
@@ -364,8 +365,6 @@ async def test_a_new_wording_is_a_new_version_and_the_same_is_refused(world: Wor
 async def test_checkpoints_extend_each_other_and_notice_a_changed_past(
     own_sessions: Sessions, keyring: Keyring, settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from core.consent import ledger
-
     world = await World(own_sessions, keyring, settings).start()
     people = await world.contacts(5)
     sizes = []
@@ -386,7 +385,7 @@ async def test_checkpoints_extend_each_other_and_notice_a_changed_past(
         with pytest.raises(ledger.LedgerDamaged, match="another key"):
             await ledger.checkpoint(session, other)
     async with own_sessions.begin() as session:
-        await session.execute(text("RESET ROLE"))
+        await session.execute(text("SET ROLE NONE"))
         await session.execute(text("ALTER TABLE consent_events DISABLE TRIGGER ALL"))
         await session.execute(
             text("UPDATE consent_events SET core = replace(core, 'WITHDRAWN', 'OBJECTED') WHERE seq = 10")
