@@ -23,6 +23,9 @@ from core.statuses import CampaignStatus, Category, DeliveryStatus, SkipReason, 
 from core.whatsapp.errors import explain
 
 
+LocalTime = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="HH:MM in the recipient's zone")]
+
+
 class VariantIn(Struct, forbid_unknown_fields=True):
     label: Annotated[str, Meta(min_length=1, max_length=50)]
     template_id: UUID
@@ -38,8 +41,8 @@ class CampaignIn(Struct, forbid_unknown_fields=True):
     purpose: str = "marketing"
     holdout: Annotated[float, Meta(ge=0, le=0.5)] = 0.0
     messages_per_minute: Annotated[int, Meta(ge=1, le=60_000)] | None = None
-    quiet_from: time | None = None
-    quiet_until: time | None = None
+    quiet_from: LocalTime | None = None
+    quiet_until: LocalTime | None = None
 
     def plan(self) -> Plan:
         return Plan(
@@ -49,8 +52,8 @@ class CampaignIn(Struct, forbid_unknown_fields=True):
             audience_id=self.audience_id,
             holdout=self.holdout,
             messages_per_minute=self.messages_per_minute,
-            quiet_from=self.quiet_from,
-            quiet_until=self.quiet_until,
+            quiet_from=time.fromisoformat(self.quiet_from) if self.quiet_from else None,
+            quiet_until=time.fromisoformat(self.quiet_until) if self.quiet_until else None,
             variants=[VariantPlan(v.label, v.weight, v.template_id, v.parameters) for v in self.variants],
         )
 
@@ -116,8 +119,8 @@ class CampaignOut(Struct):
     audience_name: str
     holdout: float
     messages_per_minute: int | None
-    quiet_from: time | None
-    quiet_until: time | None
+    quiet_from: str | None
+    quiet_until: str | None
     send_at: datetime | None
     variants: list[VariantOut]
     fingerprint: str | None
@@ -212,8 +215,8 @@ async def _common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict
             "audience_name": names.get(campaign.audience_id, ""),
             "holdout": campaign.holdout_bp / expansion.BASIS,
             "messages_per_minute": campaign.messages_per_minute,
-            "quiet_from": campaign.quiet_from,
-            "quiet_until": campaign.quiet_until,
+            "quiet_from": f"{campaign.quiet_from:%H:%M}" if campaign.quiet_from else None,
+            "quiet_until": f"{campaign.quiet_until:%H:%M}" if campaign.quiet_until else None,
             "send_at": campaign.send_at,
             "variants": [_variant_out(each) for each in variants[campaign.id]],
             "fingerprint": campaign.fingerprint,

@@ -9,7 +9,6 @@ import argparse
 import base64
 import csv
 import hashlib
-import io
 import json
 import sys
 import zipfile
@@ -27,6 +26,7 @@ NEGATIVE = {"WITHDRAWN", "OBJECTED", "DECLINED", "META_STOPPED", "SUPPRESSED"}
 ENDING = {"TENURE_CLOSED", "ERASED"}
 REVOKING = NEGATIVE | ENDING | {"EXPIRED", "INVALIDATED"}
 PERSON = ("data_subject", "guardian")
+at = datetime.fromisoformat
 TOLERANCE, TTL = timedelta(seconds=120), timedelta(hours=48)
 
 
@@ -64,6 +64,7 @@ class Event(dict[str, Any]):
         self.at = heard if untrusted else min(at(self["occurred_at"]), heard)
         self.stream = (self["source"], self.get("sender_scope", "*"))
         self.kind, self.refs, self.seq = self["event_type"], self.get("refs", {}), self["seq"]
+        self.facts = {**self.refs, "notice_id": self.get("notice_id"), "grant_id": self["event_id"]}.items()
 
     def beats(self, negative: "Event") -> bool:
         own_act = self["actor_type"] in PERSON and self["grade"] <= "B"
@@ -72,14 +73,6 @@ class Event(dict[str, Any]):
     def preference(self) -> tuple[str, int, int]:
         number = self["subject_event_no"]
         return (self["grade"], 0, -number) if self.kind == "REAFFIRMED" else (self["grade"], 1, number)
-
-    def matches(self, named: dict[str, str]) -> bool:
-        facts = {**self.refs, "notice_id": self.get("notice_id"), "grant_id": self["event_id"]}
-        return all(facts.get(key) == value for key, value in named.items())
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def covers(scope: str, purpose: str) -> bool:
@@ -147,8 +140,8 @@ class Track:
             self.grants = [grant for grant in self.grants if at(grant["expires_at"]) > event.at]
             self.ended = "expired" if had and not self.standing() else self.ended
         elif event.kind == "INVALIDATED":
-            named = {key: event.refs[key] for key in ("notice_id", "import_batch", "grant_id") if key in event.refs}
-            left = [grant for grant in self.grants if not grant.matches(named)]
+            named = {(key, event.refs[key]) for key in ("notice_id", "import_batch", "grant_id") if key in event.refs}
+            left = [grant for grant in self.grants if not named <= grant.facts]
             if len(left) < len(self.grants) or not named:
                 self.grants, self.request = left, None
                 self.ended = self.ended if self.standing() else "invalid"
@@ -177,28 +170,26 @@ def is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
 class Ledger:
     """One pass over the sealed events; every check looks at each event as it goes by."""
 
-    def __init__(self, package: zipfile.ZipFile, report: Report, notes: dict[int, bytes]) -> None:
-        self.package, self.report, self.notes = package, report, notes
+    def __init__(self, package: zipfile.ZipFile, report: Report, roots: dict[int, bytes]) -> None:
+        self.package, self.report, self.roots = package, report, roots
         self.people: dict[str, dict[str, Track]] = {}
         self.numbers: Counter[str] = Counter()
         self.unproven: dict[str, int] = {}
         self.erased: set[str] = set()
         self.peaks: list[bytes] = []
-        self.notices = {notice["id"]: notice for notice in self.records("registries/notices.ndjson")}
-        purposes = sorted(self.records("registries/purposes.ndjson"), key=lambda purpose: int(purpose["version"]))
+        self.notices = {notice["id"]: notice for notice in self.table("registries/notices.ndjson")}
+        purposes = sorted(self.table("registries/purposes.ndjson"), key=lambda purpose: int(purpose["version"]))
         self.free = {purpose["code"] for purpose in purposes if not purpose["needs_consent"]}
-        self.proofs = {proof["event_id"]: proof for proof in self.records("subjects/evidence.ndjson")}
-        self.consents, self.sends = self.rows("data/consents.csv"), self.rows("data/sends.csv")
+        self.proofs = {proof["event_id"]: proof for proof in self.table("subjects/evidence.ndjson")}
+        self.consents, self.sends = self.table("data/consents.csv"), self.table("data/sends.csv")
         self.listed = {row["contact_id"] for row in self.consents}
         self.sent: dict[str, list[dict[str, str]]] = {}
         for send in self.sends:
             self.sent.setdefault(send["contact_id"], []).append(send)
 
-    def rows(self, name: str) -> list[dict[str, str]]:
-        return list(csv.DictReader(io.StringIO(self.package.read(name).decode())))
-
-    def records(self, name: str) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.package.read(name).splitlines()]
+    def table(self, name: str) -> list[dict[str, Any]]:
+        lines = self.package.read(name).decode().split("\n")[:-1]
+        return list(csv.DictReader(lines)) if name.endswith("csv") else [json.loads(line) for line in lines]
 
     def track(self, subject: str, purpose: str) -> Track:
         tracks = self.people.setdefault(subject, {})
@@ -235,11 +226,11 @@ class Ledger:
         while size & 1:
             leaf, size = hashlib.sha256(b"\x01" + peaks.pop() + leaf).digest(), size >> 1
         peaks.append(leaf)
-        if seq in self.notes:
+        if seq in self.roots:
             root = peaks[-1]
             for peak in reversed(peaks[:-1]):
                 root = hashlib.sha256(b"\x01" + peak + root).digest()
-            self.report.expect("checkpoints", root == self.notes.pop(seq), f"size {seq}: another ledger was signed")
+            self.report.expect("checkpoints", root == self.roots.pop(seq), f"size {seq}: another ledger was signed")
 
     def take(self, event: Event, subject: str) -> None:
         expect, seen, seq, purpose = self.report.expect, self.report.seen, event.seq, event["purpose"]
@@ -287,7 +278,7 @@ class Ledger:
     def finish(self) -> None:
         expect = self.report.expect
         expect("sends", self.report.seen["sends"] == len(self.sends), "a send names an event that is not the person's")
-        expect("checkpoints", not self.notes, f"the ledger is shorter than was signed: {sorted(self.notes)}")
+        expect("checkpoints", not self.roots, f"the ledger is shorter than was signed: {sorted(self.roots)}")
         for subject, seq in self.unproven.items():
             expect("evidence", subject in self.erased, f"event {seq}: its evidence is missing")
         for notice in self.notices.values():

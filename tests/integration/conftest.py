@@ -48,6 +48,7 @@ async def stack(
         whatsapp_verify_token="verify me",
         brand="Acme",
         currency="USD",
+        country="DE",
     )
     bells = Bells()
     engine = make_engine(own_database, pool_size=20)

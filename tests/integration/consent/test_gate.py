@@ -301,7 +301,7 @@ async def test_no_send_starts_after_a_withdrawal_has_committed(
         committed.update(dict.fromkeys(some, time.monotonic()))
 
     async def send(permit: SendPermit) -> None:
-        await asyncio.sleep(random.random() * 0.02)
+        await asyncio.sleep(random.random() * 0.08)
         if permit.live():
             started[permit.contact_id] = time.monotonic()
             await asyncio.sleep(random.random() * 0.01)
