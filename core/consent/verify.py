@@ -12,6 +12,7 @@ import hashlib
 import json
 import sys
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -147,6 +148,24 @@ class Track:
                 self.ended = self.ended if self.standing() else "invalid"
 
 
+def track_of(tracks: dict[str, Track], purpose: str) -> Track:
+    if purpose not in tracks:
+        tracks[purpose] = Track([tracks[name] for name in tracks if name.endswith("*") and covers(name, purpose)])
+    return tracks[purpose]
+
+
+def apply(tracks: dict[str, Track], event: Event) -> tuple[str, str]:
+    """States before and after of the purpose or scope that an event of one person names."""
+    track, scope = track_of(tracks, event["purpose"]), event["purpose"]
+    before = track.state()
+    if event.kind in POSITIVE:
+        track.grant(event)
+    for name in tracks if event.kind not in POSITIVE else ():
+        if name == scope or (scope.endswith("*") and covers(scope, name)):
+            tracks[name].other(event)
+    return before, track.state()
+
+
 def read_note(note: str, key: Ed25519PublicKey) -> tuple[int, bytes] | None:
     """Size and root of a signed note, or None when that key did not sign it."""
     body, _, signatures = note.rpartition("\n\n")
@@ -165,6 +184,13 @@ def is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def digest_of(package: zipfile.ZipFile, name: str) -> str:
+    try:
+        return hashlib.sha256(package.read(name)).hexdigest()
+    except (zipfile.BadZipFile, zlib.error, EOFError) as damaged:
+        return f"unreadable: {damaged}"
 
 
 class Ledger:
@@ -190,12 +216,6 @@ class Ledger:
     def table(self, name: str) -> list[dict[str, Any]]:
         lines = self.package.read(name).decode().split("\n")[:-1]
         return list(csv.DictReader(lines)) if name.endswith("csv") else [json.loads(line) for line in lines]
-
-    def track(self, subject: str, purpose: str) -> Track:
-        tracks = self.people.setdefault(subject, {})
-        if purpose not in tracks:
-            tracks[purpose] = Track([tracks[name] for name in tracks if name.endswith("*") and covers(name, purpose)])
-        return tracks[purpose]
 
     def run(self, size: int) -> None:
         expect, seq, prev, recorded = self.report.expect, 0, "0" * 64, ""
@@ -238,16 +258,7 @@ class Ledger:
         expect(
             "chain", event["subject_event_no"] == self.numbers[subject], f"event {seq}: one of the person is missing"
         )
-        track = self.track(subject, purpose)
-        before = track.state()
-        if event.kind in POSITIVE:
-            track.grant(event)
-        else:
-            inside = purpose.endswith("*")
-            for name in self.people[subject]:
-                if name == purpose or (inside and covers(purpose, name)):
-                    self.people[subject][name].other(event)
-        states = (before, track.state())
+        states = apply(self.people.setdefault(subject, {}), event)
         expect("replay", states == (event["prev_state"], event["next_state"]), f"event {seq}: leads to {states[1]}")
         seen["replay"] += 1
         if subject in self.listed and "evidence_commit" in event:
@@ -268,7 +279,7 @@ class Ledger:
         """Look at each send that was allowed when `seq` was the person's newest event."""
         for send in self.sent.get(subject, ()):
             if int(send["permit_head_seq"]) == seq:
-                track = self.track(subject, send["purpose"])
+                track = track_of(self.people.setdefault(subject, {}), send["purpose"])
                 grant, state = track.standing(), track.state()
                 relied = grant and str(grant.seq) == send["permit_seq"] and send["permitted_at"] < grant["expires_at"]
                 good = state not in ("withdrawn", "closed") if send["purpose"] in self.free else relied
@@ -286,7 +297,7 @@ class Ledger:
             text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
             expect("notices", hashlib.sha256(text.encode()).hexdigest() == notice["hash"], f"{notice['id']}: changed")
         for row in self.consents:
-            track = self.track(row["contact_id"], row["purpose"])
+            track = track_of(self.people.setdefault(row["contact_id"], {}), row["purpose"])
             grant = track.standing() if track.state() == "subscribed" else None
             found = (track.state(), str(grant.seq) if grant else "")
             where = f"{row['contact_id']} {row['purpose']}: {found[0]} by the ledger"
@@ -309,8 +320,7 @@ def verify(path: Path | str, fingerprint: str | None = None, checkpoint: str | N
         report.expect("files", sorted(names) == sorted(manifest["files"]), "manifest.json: files came or went")
         report.seen |= {"files": len(names), "key": 1}
         for name in names:
-            same = hashlib.sha256(package.read(name)).hexdigest() == manifest["files"].get(name)
-            report.expect("files", same, f"{name}: changed")
+            report.expect("files", digest_of(package, name) == manifest["files"].get(name), f"{name}: changed")
         if not fingerprint:
             report.unverifiable["key"] = "give --fingerprint, learned by another way than this package"
         if not checkpoint:

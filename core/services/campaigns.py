@@ -6,13 +6,13 @@ from datetime import datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, delete, exists, func, select, update
+from sqlalchemy import case, delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue, template
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
-from core.services import audiences, expansion, senders, templates
+from core.services import audiences, expansion, messages, senders, templates
 from core.services.expansion import Arm
 from core.services.paging import Page, page
 from core.statuses import OPEN, CampaignStatus, DeliveryStatus, TemplateStatus
@@ -269,8 +269,7 @@ async def cancel(session: AsyncSession, campaign_id: UUID, *, now: datetime) -> 
     if campaign.status in STARTED and await shown_status(session, campaign) is CampaignStatus.COMPLETED:
         raise Conflict("the campaign is completed")
     campaign.status, campaign.cancelled_at = CampaignStatus.CANCELLED, now
-    waiting = (Message.campaign_id == campaign.id, Message.status == DeliveryStatus.QUEUED)
-    await session.execute(update(Message).where(*waiting).values(status=DeliveryStatus.CANCELLED))
+    await messages.cancel_queued(session, campaign.id, now=now)
     return campaign
 
 

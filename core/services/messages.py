@@ -180,6 +180,22 @@ async def skip(session: AsyncSession, refusals: Sequence[tuple[UUID, SkipReason]
         )
 
 
+_CANCEL = text(
+    """
+    WITH moved AS (
+        UPDATE messages SET status = 'cancelled' WHERE campaign_id = :campaign AND status = 'queued'
+     RETURNING id, queued_on)
+    INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, reason)
+    SELECT id, queued_on, 'suppressed', :now, gen_random_uuid(), 'cancelled' FROM moved
+    """
+)
+
+
+async def cancel_queued(session: AsyncSession, campaign_id: UUID, *, now: datetime) -> None:
+    """Take back a campaign's messages that have not left; each keeps the fact."""
+    await session.execute(_CANCEL, {"campaign": campaign_id, "now": now})
+
+
 @dataclass(frozen=True)
 class Retry:
     """A message that goes back into the queue: it surely was not sent, or the provider asked to try later."""

@@ -1,0 +1,1 @@
+"""Numbers anyone can trust and re-run: PostgreSQL → Parquet lake → one registry of metrics."""
