@@ -4,13 +4,13 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from core.consent.package import AuditFilters
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from core import queue
 from core.clock import utc_now
 from core.consent import package
+from core.consent.package import AuditFilters
 from core.errors import AppError
 from core.models import Export
 from core.queue import transaction
@@ -32,7 +32,7 @@ async def build_audit(ctx: dict[str, Any], export_id: str) -> None:
             export = await exports.get(session, UUID(export_id), lock=True)
             if export.status is not WorkStatus.WAITING:
                 return
-            facts = await package.build(
+            built = await package.build(
                 session,
                 keyring=parts.keyring,
                 filters=AuditFilters(**_ids(export.filters)),
@@ -42,7 +42,7 @@ async def build_audit(ctx: dict[str, Any], export_id: str) -> None:
                 requested_by=str(export.created_by or "api key"),
                 now=utc_now(),
             )
-            exports.finish(export, path, facts, now=utc_now())
+            exports.finish(export, path, built, now=utc_now())
         log.info("audit.built", export_id=export_id)
     except (AppError, OSError, SQLAlchemyError) as broken:
         path.unlink(missing_ok=True)

@@ -11,6 +11,9 @@ from core.queue import Ringer
 from core.settings import Settings
 from core.whatsapp.client import WhatsAppClient
 
+MOST_BATCHES = 10
+CONNECTIONS = 20  # of the pool, and as many again when it overflows
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -22,4 +25,6 @@ class Parts:
     doorbell: Ringer
     whatsapp: WhatsAppClient
     keyring: Keyring
+    # A batch holds one connection while it takes a second, so fewer batches than connections may be in flight.
+    batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_BATCHES))
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -31,6 +31,7 @@ BATCH = 50  # a lock is held for one batch, so for one request's time-out at mos
 SPREAD_S = 0.15  # a batch's requests start within this time
 RUN_S = 50.0  # one job sends for this long, then rings for the next
 IDLE_LOOKS = 3
+PUMPS = 6  # batches of one number in flight in this process
 RETRY_FIRST_S = 2.0
 RETRY_MOST_S = 300.0
 
@@ -76,16 +77,22 @@ async def send_messages(ctx: dict[str, Any], sender_id: str) -> int:
     """
     parts: Parts = ctx["parts"]
     ends = asyncio.get_running_loop().time() + RUN_S
+    async with asyncio.TaskGroup() as group:
+        pumps = [group.create_task(_pump(parts, UUID(sender_id), ends)) for _ in range(PUMPS)]
+    if asyncio.get_running_loop().time() >= ends:
+        await parts.doorbell.ring(queue.Bell(queue.SEND_MESSAGES, (sender_id,)))
+    return sum(pump.result() for pump in pumps)
+
+
+async def _pump(parts: Parts, sender_id: UUID, ends: float) -> int:
+    """One batch after the other; several pumps overlap, so that one batch's requests wait for no other's commits."""
     total = looks = 0
-    while asyncio.get_running_loop().time() < ends and not parts.stopping.is_set():
-        claimed = await _one_round(parts, UUID(sender_id))
+    while asyncio.get_running_loop().time() < ends and not parts.stopping.is_set() and looks < IDLE_LOOKS:
+        claimed = await _one_round(parts, sender_id)
         total += claimed
         looks = 0 if claimed else looks + 1
-        if looks >= IDLE_LOOKS:
-            return total
         if not claimed:
             await asyncio.sleep(0.1)
-    await parts.doorbell.ring(queue.Bell(queue.SEND_MESSAGES, (sender_id,)))
     return total
 
 
@@ -132,7 +139,8 @@ async def send_batch(parts: Parts, sender: Sender, lane: Lane) -> int:
         return 0
     try:
         await asyncio.sleep(slots.wait_s)
-        await _send_claimed(parts, sender, batch, slots)
+        async with parts.batches:
+            await _send_claimed(parts, sender, batch, slots)
     except BaseException:  # whatever it was, also being cancelled: what has no permit yet surely was not sent
         await asyncio.shield(_give_back(parts, batch))
         raise

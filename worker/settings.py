@@ -15,7 +15,7 @@ from core.log import set_up_logging
 from core.settings import Settings, get_settings
 from core.whatsapp.client import WhatsAppClient
 from worker import exporting, importing, lake, recording, sending
-from worker.parts import Parts
+from worker.parts import CONNECTIONS, Parts
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ EVERY_5_MIN = set(range(0, 60, 5))
 async def start(ctx: dict[str, Any]) -> None:
     """Connect everything; raises SettingsError when something is not set."""
     settings: Settings = ctx["settings"]
-    engine = make_engine(settings.database_url, pool_size=20)
+    engine = make_engine(settings.database_url, pool_size=CONNECTIONS)
     pool = await queue.connect(settings.valkey_url)
     ctx["engine"] = engine
     ctx["parts"] = Parts(

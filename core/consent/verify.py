@@ -13,7 +13,7 @@ import json
 import sys
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -198,7 +198,7 @@ class Ledger:
 
     def __init__(self, package: zipfile.ZipFile, report: Report, roots: dict[int, bytes]) -> None:
         self.package, self.report, self.roots = package, report, roots
-        self.people: dict[str, dict[str, Track]] = {}
+        self.people: defaultdict[str, dict[str, Track]] = defaultdict(dict)
         self.numbers: Counter[str] = Counter()
         self.unproven: dict[str, int] = {}
         self.erased: set[str] = set()
@@ -209,9 +209,9 @@ class Ledger:
         self.proofs = {proof["event_id"]: proof for proof in self.table("subjects/evidence.ndjson")}
         self.consents, self.sends = self.table("data/consents.csv"), self.table("data/sends.csv")
         self.listed = {row["contact_id"] for row in self.consents}
-        self.sent: dict[str, list[dict[str, str]]] = {}
+        self.sent: defaultdict[str, list[dict[str, str]]] = defaultdict(list)
         for send in self.sends:
-            self.sent.setdefault(send["contact_id"], []).append(send)
+            self.sent[send["contact_id"]].append(send)
 
     def table(self, name: str) -> list[dict[str, Any]]:
         lines = self.package.read(name).decode().split("\n")[:-1]
@@ -258,7 +258,7 @@ class Ledger:
         expect(
             "chain", event["subject_event_no"] == self.numbers[subject], f"event {seq}: one of the person is missing"
         )
-        states = apply(self.people.setdefault(subject, {}), event)
+        states = apply(self.people[subject], event)
         expect("replay", states == (event["prev_state"], event["next_state"]), f"event {seq}: leads to {states[1]}")
         seen["replay"] += 1
         if subject in self.listed and "evidence_commit" in event:
@@ -279,7 +279,7 @@ class Ledger:
         """Look at each send that was allowed when `seq` was the person's newest event."""
         for send in self.sent.get(subject, ()):
             if int(send["permit_head_seq"]) == seq:
-                track = track_of(self.people.setdefault(subject, {}), send["purpose"])
+                track = track_of(self.people[subject], send["purpose"])
                 grant, state = track.standing(), track.state()
                 relied = grant and str(grant.seq) == send["permit_seq"] and send["permitted_at"] < grant["expires_at"]
                 good = state not in ("withdrawn", "closed") if send["purpose"] in self.free else relied
@@ -297,7 +297,7 @@ class Ledger:
             text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
             expect("notices", hashlib.sha256(text.encode()).hexdigest() == notice["hash"], f"{notice['id']}: changed")
         for row in self.consents:
-            track = track_of(self.people.setdefault(row["contact_id"], {}), row["purpose"])
+            track = track_of(self.people[row["contact_id"]], row["purpose"])
             grant = track.standing() if track.state() == "subscribed" else None
             found = (track.state(), str(grant.seq) if grant else "")
             where = f"{row['contact_id']} {row['purpose']}: {found[0]} by the ledger"

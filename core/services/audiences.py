@@ -8,9 +8,10 @@ from uuid import UUID
 from sqlalchemy import Select, Text, and_, case, cast, exists, func, literal, not_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from core.audience import Rule, compile_rule, references
-from core.consent.state import HOLD, META_STOP, UNREACHABLE, State
+from core.consent.state import HOLD, META_STOP, UNREACHABLE, State, scopes_of
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Audience, AudienceMember, ConsentState, Contact, ContactAddress, PendingWithdrawal, Purpose
 from core.services.paging import Page, page
@@ -113,7 +114,11 @@ def obstacle(purpose: Purpose) -> Any:
         select(1).where(ContactAddress.contact_id == Contact.id, ContactAddress.closed_at.is_(None)).correlate(Contact)
     )
     pending = exists(select(1).where(PendingWithdrawal.contact_id == Contact.id).correlate(Contact))
-    state = ConsentState
+    state, wide = ConsentState, aliased(ConsentState)
+    # Who said stop before ever being asked has a state for the wider scope only.
+    scopes = [scope for scope in scopes_of(purpose.code) if scope != purpose.code]
+    said_stop = (wide.contact_id == Contact.id, wide.purpose.in_(scopes), wide.state == State.WITHDRAWN)
+    stopped = exists(select(1).where(*said_stop).correlate(Contact))
     weak = func.coalesce(func.strpos(GRADES, state.grade), 99) > GRADES.index(purpose.min_grade) + 1
     overlays = cast(state.overlays, Text)
     return case(
@@ -123,6 +128,7 @@ def obstacle(purpose: Purpose) -> Any:
         (overlays.contains(f'"{META_STOP}'), SkipReason.META_STOP.value),
         (overlays.contains(f'"{HOLD}"'), SkipReason.HOLD.value),
         (state.state == State.WITHDRAWN, SkipReason.WITHDRAWN.value),
+        (and_(state.state.is_(None), stopped), SkipReason.WITHDRAWN.value),
         (state.state == State.PENDING, SkipReason.PENDING.value),
         (state.state == State.EXPIRED, SkipReason.EXPIRED.value),
         (state.state == State.INVALID, SkipReason.INVALID.value),

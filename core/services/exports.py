@@ -1,6 +1,5 @@
 """Exports: audit packages, asked for with a reason, built in the background."""
 
-import hashlib
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
 from core.consent import ledger
+from core.consent.package import Built
 from core.errors import Conflict, NotFound
 from core.models import ChainHead, Checkpoint, Export
 from core.services.paging import Page, page
@@ -42,11 +42,10 @@ async def list_page(session: AsyncSession, *, limit: int, cursor: str | None) ->
     return await page(session, select(Export), Export.id.expression, limit=limit, cursor=cursor)
 
 
-def finish(export: Export, path: Path, facts: dict[str, Any], *, now: datetime) -> None:
+def finish(export: Export, path: Path, built: Built, *, now: datetime) -> None:
     """The package is complete at `path`."""
-    export.path, export.facts, export.finished_at = str(path), facts, now
-    export.bytes = path.stat().st_size
-    export.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    export.path, export.facts, export.finished_at = str(path), built.facts(), now
+    export.bytes, export.sha256 = built.bytes, built.sha256
     export.status = WorkStatus.DONE
 
 
