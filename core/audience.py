@@ -7,12 +7,27 @@
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Numeric, and_, cast, exists, false, func, not_, or_, select, true
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    ColumnElement,
+    Numeric,
+    Text,
+    and_,
+    any_,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from core.consent.state import State
 from core.errors import RuleViolation
@@ -21,6 +36,7 @@ from core.models import AudienceMember, ConsentState, Contact, ImportRow
 Rule = Mapping[str, Any]
 MAX_DEPTH = 10
 MAX_RULES = 200
+MAX_NUMBER = 10**15  # of an attribute compared as a number
 
 TEXT_FIELDS: dict[str, ColumnElement[Any]] = {
     "name": Contact.name.expression,
@@ -59,7 +75,9 @@ def _compile(rule: Any, place: str, depth: int, counter: list[int]) -> ColumnEle
     if keys == {"not"}:
         return not_(_compile(rule["not"], f"{place}.not", depth + 1, counter))
     if keys == {"consent"}:
-        return _subscribed(str(rule["consent"]))
+        if not isinstance(rule["consent"], str):
+            raise RuleViolation(f"{place}.consent must name a purpose", field=f"{place}.consent")
+        return _subscribed(rule["consent"])
     if keys == {"audience"}:
         member = AudienceMember.audience_id == _id(rule["audience"], place)
         return exists(select(1).where(member, AudienceMember.contact_id == Contact.id))
@@ -82,7 +100,9 @@ def _subscribed(purpose: str) -> ColumnElement[bool]:
 
 
 def _comparison(rule: Rule, place: str) -> ColumnElement[bool]:
-    field, op, value = str(rule["field"]), str(rule["op"]), rule.get("value")
+    field, op, value = rule["field"], rule["op"], rule.get("value")
+    if not isinstance(field, str) or not isinstance(op, str):
+        raise RuleViolation(f"{place}.field and {place}.op must be texts", field=place)
     if field in TEXT_FIELDS:
         return _on_text(TEXT_FIELDS[field], op, value, place)
     if field in TIME_FIELDS:
@@ -99,7 +119,7 @@ def _on_text(column: ColumnElement[Any], op: str, value: Any, place: str) -> Col
     if op in ("in", "not_in"):
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise RuleViolation(f"{place}.value must be a list of texts", field=f"{place}.value")
-        found = column.in_(value)
+        found = column == any_(literal(value, ARRAY(Text())))  # one parameter, however long the list
         return found if op == "in" else or_(not_(found), column.is_(None))
     if not isinstance(value, str):
         raise RuleViolation(f"{place}.value must be text", field=f"{place}.value")
@@ -125,7 +145,11 @@ def _on_time(column: ColumnElement[Any], op: str, value: Any, place: str) -> Col
         ) from wrong
     if instant.tzinfo is None:
         raise RuleViolation(f"{place}.value needs a zone, such as a Z at its end", field=f"{place}.value")
-    return _ordered(column, op, instant, place)
+    try:
+        utc = instant.astimezone(UTC)
+    except OverflowError as beyond:
+        raise RuleViolation(f"{place}.value is out of range", field=f"{place}.value") from beyond
+    return _ordered(column, op, utc, place)
 
 
 def _ordered(column: ColumnElement[Any], op: str, value: Any, place: str) -> ColumnElement[bool]:
@@ -150,6 +174,8 @@ def _on_attribute(name: str, op: str, value: Any, place: str) -> ColumnElement[b
     if op in ORDERED or (isinstance(value, int | float) and not isinstance(value, bool)):
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise RuleViolation(f"{place}.value must be a number for {op}", field=f"{place}.value")
+        if not -MAX_NUMBER <= value <= MAX_NUMBER:
+            raise RuleViolation(f"{place}.value is too large", field=f"{place}.value")
         as_text = document[name].astext
         # A value that is no number never compares: it is not an error of the rule.
         number = cast(func.substring(as_text, r"^\s*-?[0-9]+(?:\.[0-9]+)?\s*$"), Numeric)

@@ -12,7 +12,7 @@ from typing import Any
 from core.errors import RuleViolation
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
-NAME = re.compile(r"^[a-z0-9_]{1,512}$")
+NAME = re.compile(r"[a-z0-9_]{1,512}")
 LINK_PREFIX = "r/"
 
 MAX_BODY = 1024
@@ -172,8 +172,10 @@ def check_definition(name: str, components: Sequence[Component], parameter_forma
 
     Source: developers.facebook.com/documentation/business-messaging/whatsapp/templates, read 2026-11.
     """
-    if not NAME.match(name):
+    if not NAME.fullmatch(name):
         raise RuleViolation("a template's name has only lower-case letters, digits and underscores", field="name")
+    for component in components:
+        _check_shape(component)
     by_kind: dict[str, list[Component]] = {}
     for component in components:
         by_kind.setdefault(str(component.get("type", "")).upper(), []).append(component)
@@ -194,6 +196,46 @@ def check_definition(name: str, components: Sequence[Component], parameter_forma
             raise RuleViolation(f"a footer has {MAX_FOOTER} characters at most and no placeholders", field="footer")
     if "BUTTONS" in by_kind:
         _check_buttons(by_kind["BUTTONS"][0].get("buttons", []))
+
+
+def _check_shape(component: Component) -> None:
+    """Refuse a component whose parts are of the wrong kind: texts are texts, buttons and examples lists of them."""
+    kind = component.get("type")
+    if not isinstance(kind, str):
+        raise RuleViolation("a component's type is a text such as BODY", field="components")
+    for name in ("text", "format"):
+        if not isinstance(component.get(name, ""), str):
+            raise RuleViolation(f"the {name} of the {kind[:20]} must be text", field="components")
+    _check_example(component.get("example", {}))
+    buttons = component.get("buttons", [])
+    if not isinstance(buttons, list) or not all(isinstance(button, dict) for button in buttons):
+        raise RuleViolation("buttons is a list of objects", field="buttons")
+    for button in buttons:
+        for name in ("type", "text", "url", "phone_number"):
+            if not isinstance(button.get(name, ""), str):
+                raise RuleViolation(f"the {name} of a button must be text", field="buttons")
+        example = button.get("example", [])
+        if not isinstance(example, str) and not _are_texts(example):  # a code to copy has one text
+            raise RuleViolation("the example of a button is a list of texts", field="buttons")
+
+
+def _check_example(example: Any) -> None:
+    if not isinstance(example, dict):
+        raise RuleViolation("an example is an object such as {body_text: [[…]]}", field="components")
+    for name in ("header_text", "header_handle"):
+        if not _are_texts(example.get(name, [])):
+            raise RuleViolation(f"example.{name} is a list of texts", field="components")
+    rows = example.get("body_text", [[]])
+    if not isinstance(rows, list) or not rows or not all(_are_texts(row) for row in rows):
+        raise RuleViolation("example.body_text is a list with one list of texts", field="components")
+    for name in ("body_text_named_params", "header_text_named_params"):
+        named = example.get(name, [])
+        if not isinstance(named, list) or not all(isinstance(each, dict) for each in named):
+            raise RuleViolation(f"example.{name} is a list of objects with param_name and example", field="components")
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _check_body(body: Component, parameter_format: str) -> None:

@@ -205,7 +205,7 @@ class Ledger:
         self.peaks: list[bytes] = []
         self.notices = {notice["id"]: notice for notice in self.table("registries/notices.ndjson")}
         purposes = sorted(self.table("registries/purposes.ndjson"), key=lambda purpose: int(purpose["version"]))
-        self.free = {purpose["code"] for purpose in purposes if not purpose["needs_consent"]}
+        self.free = {purpose["code"]: not purpose["needs_consent"] for purpose in purposes}  # the newest version counts
         self.proofs = {proof["event_id"]: proof for proof in self.table("subjects/evidence.ndjson")}
         self.consents, self.sends = self.table("data/consents.csv"), self.table("data/sends.csv")
         self.listed = {row["contact_id"] for row in self.consents}
@@ -242,22 +242,19 @@ class Ledger:
         self.finish()
 
     def grow(self, seq: int, leaf: bytes) -> None:
-        peaks, size = self.peaks, seq - 1
+        size, root = seq - 1, leaf
         while size & 1:
-            leaf, size = hashlib.sha256(b"\x01" + peaks.pop() + leaf).digest(), size >> 1
-        peaks.append(leaf)
+            root, size = hashlib.sha256(b"\x01" + self.peaks.pop() + root).digest(), size >> 1
+        self.peaks.append(root)
         if seq in self.roots:
-            root = peaks[-1]
-            for peak in reversed(peaks[:-1]):
+            for peak in reversed(self.peaks[:-1]):
                 root = hashlib.sha256(b"\x01" + peak + root).digest()
             self.report.expect("checkpoints", root == self.roots.pop(seq), f"size {seq}: another ledger was signed")
 
     def take(self, event: Event, subject: str) -> None:
         expect, seen, seq, purpose = self.report.expect, self.report.seen, event.seq, event["purpose"]
         self.numbers[subject] += 1
-        expect(
-            "chain", event["subject_event_no"] == self.numbers[subject], f"event {seq}: one of the person is missing"
-        )
+        expect("chain", event["subject_event_no"] == self.numbers[subject], f"event {seq}: one before is missing")
         states = apply(self.people[subject], event)
         expect("replay", states == (event["prev_state"], event["next_state"]), f"event {seq}: leads to {states[1]}")
         seen["replay"] += 1
@@ -279,10 +276,10 @@ class Ledger:
         """Look at each send that was allowed when `seq` was the person's newest event."""
         for send in self.sent.get(subject, ()):
             if int(send["permit_head_seq"]) == seq:
-                track = track_of(self.people[subject], send["purpose"])
+                track = track_of(dict(self.people[subject]), send["purpose"])  # looking leaves no trace
                 grant, state = track.standing(), track.state()
                 relied = grant and str(grant.seq) == send["permit_seq"] and send["permitted_at"] < grant["expires_at"]
-                good = state not in ("withdrawn", "closed") if send["purpose"] in self.free else relied
+                good = state not in ("withdrawn", "closed") if self.free.get(send["purpose"]) else relied
                 self.report.expect("sends", good, f"{send['message_id']}: no valid consent behind it ({state})")
                 self.report.seen["sends"] += 1
 
@@ -297,7 +294,7 @@ class Ledger:
             text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
             expect("notices", hashlib.sha256(text.encode()).hexdigest() == notice["hash"], f"{notice['id']}: changed")
         for row in self.consents:
-            track = track_of(self.people[row["contact_id"]], row["purpose"])
+            track = track_of(dict(self.people[row["contact_id"]]), row["purpose"])
             grant = track.standing() if track.state() == "subscribed" else None
             found = (track.state(), str(grant.seq) if grant else "")
             where = f"{row['contact_id']} {row['purpose']}: {found[0]} by the ledger"

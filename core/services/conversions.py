@@ -60,9 +60,9 @@ async def record(
         }
         for at, sale in enumerate(sales)
     ]
-    new = await session.scalars(insert(Conversion).values(values).on_conflict_do_nothing().returning(Conversion.id))
-    kept = len(new.all())
-    return Recorded(kept, len(sales) - kept, sum(person is None for person in people))
+    put = insert(Conversion).values(values).on_conflict_do_nothing().returning(Conversion.contact_id)
+    kept = (await session.scalars(put)).all()
+    return Recorded(len(kept), len(sales) - len(kept), sum(person is None for person in kept))
 
 
 def _check(sale: Sale, place: str, currency: str, now: datetime) -> None:

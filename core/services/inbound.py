@@ -3,21 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent import keywords
 from core.consent.acts import MARKETING, WEBHOOK, Act, ActorType, Method
 from core.consent.state import EventType
+from core.consent.stored import lock_contacts
 from core.errors import RuleViolation
 from core.keys import Keyring
 from core.models import Contact, InboundMessage, Message, MessageEvent, Sender
 from core.services import consents, contacts
-from core.services.messages import event_key
+from core.services.messages import Report, event_key
 from core.settings import Settings
 from core.statuses import Category, DeliveryStatus, EventKind, InboundIntent
 from core.whatsapp.webhooks import Inbound, Parsed, Preference
@@ -242,17 +244,33 @@ _STOPPED_AT_PROVIDER = text(
 )
 
 
+async def _stopped_at_provider(session: AsyncSession, stopped: Sequence[Report]) -> Sequence[Row[Any]]:
+    ids = [report.message_id for report in stopped if report.message_id]
+    wamids = [report.wamid for report in stopped if report.wamid]
+    return (await session.execute(_STOPPED_AT_PROVIDER, {"ids": ids, "wamids": wamids})).all()
+
+
+async def lock_people(
+    session: AsyncSession, those: Sequence[Parsed], stopped: Sequence[Report], *, now: datetime
+) -> None:
+    """Lock everybody these bodies speak of, in the order of their ids; people seen for the first time are made."""
+    ids = {row.contact_id for row in await _stopped_at_provider(session, stopped)} if stopped else set()
+    for parsed in those:
+        speakers = [(said.wa_id, said.user_id, said.profile_name) for said in parsed.inbound]
+        speakers += [(chosen.wa_id, chosen.user_id, None) for chosen in parsed.preferences]
+        for wa_id, user_id, name in speakers:
+            contact = await person(session, wa_id, user_id, name, now=now)
+            if contact is not None:
+                ids.add(contact.id)
+    if ids:
+        await lock_contacts(session, sorted(ids))
+
+
 async def note_stopped(
-    session: AsyncSession,
-    message_ids: Sequence[UUID],
-    wamids: Sequence[str],
-    *,
-    keyring: Keyring,
-    settings: Settings,
-    now: datetime,
+    session: AsyncSession, stopped: Sequence[Report], *, keyring: Keyring, settings: Settings, now: datetime
 ) -> None:
     """A send refused because the person stopped marketing (131050) is as good as the stop's own webhook."""
-    rows = await session.execute(_STOPPED_AT_PROVIDER, {"ids": list(message_ids), "wamids": list(wamids)})
+    rows = await _stopped_at_provider(session, stopped)
     acts = [
         Act(
             contact_id=row.contact_id,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select
+from sqlalchemy import ColumnElement, Select, Uuid
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.errors import RuleViolation
@@ -37,7 +37,7 @@ def decode(cursor: str) -> UUID | int:
         raise RuleViolation("the cursor is not one of ours", field="cursor") from wrong
     if len(raw) == 16:
         return UUID(bytes=raw)
-    if len(raw) == 8:
+    if len(raw) == 8 and raw[0] < 0x80:  # a sequence's numbers are positive
         return int.from_bytes(raw, "big")
     raise RuleViolation("the cursor is not one of ours", field="cursor")
 
@@ -56,6 +56,8 @@ async def page(
         raise RuleViolation(f"limit is between 1 and {MAX_PAGE}", field="limit")
     if cursor is not None:
         position = decode(cursor)
+        if isinstance(position, UUID) != isinstance(key.type, Uuid):  # a cursor of another list
+            raise RuleViolation("the cursor is not one of ours", field="cursor")
         statement = statement.where(key < position if newest_first else key > position)
     statement = statement.order_by(key.desc() if newest_first else key.asc()).limit(limit + 1)
     rows = list((await session.scalars(statement)).unique())

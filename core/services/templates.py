@@ -175,18 +175,25 @@ async def _newest(session: AsyncSession, condition: Any) -> list[Current]:
 
 
 async def sync(session: AsyncSession, client: WhatsAppClient, waba_id: str, *, default_purpose: str) -> tuple[int, int]:
-    """Take over what the provider lists: new templates, changed statuses and contents; returns (created, updated)."""
+    """Take over what the provider lists: new templates, changed statuses and contents; returns (created, updated).
+
+    New ones are for `default_purpose`, but what the provider charges as marketing is for marketing in any case.
+    Raises RuleViolation for an unknown purpose.
+    """
+    await check_binding(session, Category.UTILITY, default_purpose)
+    is_marketing = default_purpose.partition(".")[0] == "marketing"
     created = updated = 0
     known = {(t.template.name, t.template.language): t for t in await _newest(session, Template.waba_id == waba_id)}
     for remote in await client.list_templates(waba_id):
         current = known.get((remote.name, remote.language))
+        category = payloads.category_of(remote.category)
         if current is None:
             template = Template(
                 waba_id=waba_id,
                 name=remote.name,
                 language=remote.language,
-                purpose=default_purpose,
-                category=payloads.category_of(remote.category),
+                purpose=default_purpose if is_marketing or category is not Category.MARKETING else "marketing",
+                category=category,
                 status=status_of(remote.status),
                 provider_id=remote.id,
             )
@@ -198,7 +205,7 @@ async def sync(session: AsyncSession, client: WhatsAppClient, waba_id: str, *, d
         template = current.template
         before = (template.status, template.category, template.provider_id)
         template.status, template.provider_id = status_of(remote.status), remote.id
-        template.category = payloads.category_of(remote.category)
+        template.category = category
         changed = before != (template.status, template.category, template.provider_id)
         if remote.components and _content(remote.components) != _content(current.version.components):
             number = current.version.version + 1
@@ -246,7 +253,7 @@ async def add_media(
     size = path.stat().st_size
     kind, most = MEDIA_TYPES[mime_type]
     if not 0 < size <= most:
-        raise RuleViolation(f"a {kind} has 1 byte to {most >> 20} MB", field="file")
+        raise RuleViolation(f"a file of this kind ({kind}) has 1 byte to {most >> 20} MB", field="file")
     provider_id = await client.upload_media(sender.phone_number_id, path, mime_type)
     media = Media(
         sender_id=sender.id,

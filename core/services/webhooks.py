@@ -119,19 +119,15 @@ async def _mark(session: AsyncSession, done: Sequence[int], bad: dict[int, str])
 async def _apply(session: AsyncSession, those: Sequence[Parsed], *, keyring: Keyring, settings: Settings) -> None:
     now = utc_now()
     reports = [report for parsed in those for report in parsed.reports]
+    stopped = [report for report in reports if report.error_code == STOPPED_MARKETING]
+    # Contacts before messages, and in the order of their ids: a batch that is being sent holds its contacts while it
+    # writes its messages, so the other way round the two would wait for each other for ever.
+    await inbound.lock_people(session, those, stopped, now=now)
     unmatched = await _unmatched(session, reports)
     await messages.fold(session, [report for report in reports if report not in unmatched])
     await _park(session, unmatched)
-    stopped = [report for report in reports if report.error_code == STOPPED_MARKETING]
     if stopped:
-        await inbound.note_stopped(
-            session,
-            [report.message_id for report in stopped if report.message_id],
-            [report.wamid for report in stopped if report.wamid],
-            keyring=keyring,
-            settings=settings,
-            now=now,
-        )
+        await inbound.note_stopped(session, stopped, keyring=keyring, settings=settings, now=now)
     said = [each for parsed in those for each in parsed.inbound]
     await inbound.record(session, said, keyring=keyring, settings=settings, now=now)
     chosen = [each for parsed in those for each in parsed.preferences]
