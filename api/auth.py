@@ -80,7 +80,7 @@ class SignIn:
         right = await asyncio.to_thread(people.check_password, user.password_hash if user else None, password)
         if user is None or not right:
             raise Unauthorized("the e-mail or the password is wrong")
-        await self._forget(f"signin:email:{email}")
+        await self._take_back(f"signin:email:{email}", f"signin:address:{address}")
         return user
 
     async def _refuse_the_hasty(self, names: dict[str, int]) -> None:
@@ -100,5 +100,7 @@ class SignIn:
             # Without the counter guessing would be free, so nobody signs in until it is back.
             raise TooManyRequests("signing in is not possible for a moment; try again", retry_after_s=5) from down
 
-    async def _forget(self, name: str) -> None:
-        await self.parts.valkey.delete(name)
+    async def _take_back(self, email: str, address: str) -> None:
+        """A right password is no guess: people behind one address (the dashboard's) must not run out of tries."""
+        await self.parts.valkey.delete(email)
+        await self.parts.valkey.decr(address)

@@ -1,0 +1,221 @@
+"""Actions and live data over HTTP; what goes wrong comes back as one sentence.
+
+Refusals are `core.errors`: the status of the problem (RFC 9457) picks the class, its detail and fields make the
+sentence. `Unauthorized` means sign in again, `Unavailable` that trying again may help.
+"""
+
+import json
+from typing import TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from core.errors import (
+    AppError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    RuleViolation,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
+from dashboard import payloads as p
+from dashboard.payloads import Json
+
+T = TypeVar("T")
+Params = dict[str, str | int]
+
+_BY_STATUS: dict[int, type[AppError]] = {
+    400: RuleViolation,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    413: RuleViolation,
+    422: RuleViolation,
+}
+
+
+def open_http(base_url: str, *, transport: httpx.BaseTransport | None = None) -> httpx.Client:
+    """A connection pool to the API; threads may share it. Proxies of the environment are not used."""
+    timeout = httpx.Timeout(30.0, connect=3.0)
+    return httpx.Client(base_url=base_url, timeout=timeout, transport=transport, trust_env=False)
+
+
+def refusal(response: httpx.Response) -> AppError:
+    """The error an answer stands for, with one sentence for people."""
+    try:
+        problem = p.decode(response.content, p.ProblemDetails)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        problem = p.ProblemDetails()  # not from our API: a proxy, or an error before it could speak
+    sentence = problem.detail or problem.title
+    unsaid = [wrong for wrong in problem.errors if wrong.message not in sentence]
+    sentence = "; ".join([sentence.rstrip("."), *(f"{wrong.field}: {wrong.message}" for wrong in unsaid)])
+    sentence = f"{sentence[:1].upper()}{sentence[1:]}." if sentence else ""
+    status = response.status_code
+    if status == 429:
+        wait = problem.retry_after_s or 60
+        return TooManyRequests(sentence or f"Too many tries. Wait {wait} seconds and try again.", retry_after_s=wait)
+    if status >= 500:
+        return Unavailable(sentence or f"The API could not answer (error {status}). Try again in a moment.")
+    return _BY_STATUS.get(status, RuleViolation)(sentence or f"The API refused this (error {status}).")
+
+
+class ApiClient:
+    """The API as one person sees it; every method raises `AppError` with a sentence."""
+
+    def __init__(self, http: httpx.Client, token: str | None = None) -> None:
+        self._http = http
+        self._token = token
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        body: Json | None = None,
+        key: str | None = None,
+        form: dict[str, str] | None = None,
+        file: tuple[str, bytes] | None = None,
+    ) -> bytes:
+        headers = {"Accept": "application/json, application/problem+json, */*"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        if key:
+            headers["Idempotency-Key"] = key
+        try:
+            response = self._http.request(
+                method,
+                path,
+                params=params,
+                json=body,
+                data=form,
+                files={"file": file} if file else None,
+                headers=headers,
+            )
+        except httpx.TimeoutException as late:
+            raise Unavailable("The API did not answer in time. What you asked for may still be under way.") from late
+        except httpx.TransportError as unreachable:
+            raise Unavailable(f"The API at {self._http.base_url} cannot be reached. Is it running?") from unreachable
+        if not response.is_success:
+            raise refusal(response)
+        return response.content
+
+    def _get(self, path: str, shape: type[T], **params: str | int | None) -> T:
+        given: Params = {name: value for name, value in params.items() if value not in (None, "")}
+        return self._decode(self._send("GET", path, params=given), shape)
+
+    def _post(self, path: str, shape: type[T], body: Json, key: str | None = None) -> T:
+        return self._decode(self._send("POST", path, body=body, key=key), shape)
+
+    @staticmethod
+    def _decode(content: bytes, shape: type[T]) -> T:
+        try:
+            return p.decode(content, shape)
+        except (msgspec.DecodeError, msgspec.ValidationError) as strange:
+            raise Unavailable(f"The API answered in a shape this dashboard does not know ({strange}).") from strange
+
+    # session
+    def sign_in(self, email: str, password: str) -> p.Session:
+        return self._post("/api/session", p.Session, {"email": email, "password": password})
+
+    def who(self) -> p.User:
+        """Whoever the token belongs to, with the role of this moment."""
+        return self._get("/api/session", p.User)
+
+    def sign_out(self) -> None:
+        self._send("DELETE", "/api/session")
+
+    # what campaigns are made of
+    def senders(self) -> list[p.Sender]:
+        return self._get("/api/senders", p.Page[p.Sender]).items
+
+    def templates(self) -> list[p.Template]:
+        return self._get("/api/templates", p.Page[p.Template]).items
+
+    def purposes(self) -> list[p.Purpose]:
+        return self._get("/api/purposes", p.Page[p.Purpose]).items
+
+    def upload_media(self, sender_id: str, filename: str, content: bytes) -> p.Media:
+        form = {"sender_id": sender_id}
+        return self._decode(self._send("POST", "/api/media", form=form, file=(filename, content)), p.Media)
+
+    # campaigns
+    def campaigns(self, *, status: str = "", q: str = "", limit: int = 50, cursor: str = "") -> p.Page[p.Campaign]:
+        return self._get("/api/campaigns", p.Page[p.Campaign], status=status, q=q, limit=limit, cursor=cursor)
+
+    def campaign(self, campaign_id: str) -> p.Campaign:
+        return self._get(f"/api/campaigns/{quote(campaign_id, safe='')}", p.Campaign)
+
+    def create_campaign(self, body: Json, key: str) -> p.Campaign:
+        return self._post("/api/campaigns", p.Campaign, body, key)
+
+    def review(self, campaign_id: str) -> p.Review:
+        return self._post(f"/api/campaigns/{campaign_id}/review", p.Review, {})
+
+    def launch(self, campaign_id: str, fingerprint: str, key: str) -> None:
+        self._send("POST", f"/api/campaigns/{campaign_id}/launch", body={"fingerprint": fingerprint}, key=key)
+
+    def schedule(self, campaign_id: str, fingerprint: str, send_at: str, key: str) -> None:
+        body: Json = {"fingerprint": fingerprint, "send_at": send_at}
+        self._send("POST", f"/api/campaigns/{campaign_id}/schedule", body=body, key=key)
+
+    def pause(self, campaign_id: str, reason: str) -> None:
+        self._send("POST", f"/api/campaigns/{campaign_id}/pause", body={"reason": reason})
+
+    def resume(self, campaign_id: str) -> None:
+        self._send("POST", f"/api/campaigns/{campaign_id}/resume", body={})
+
+    def cancel(self, campaign_id: str, reason: str) -> None:
+        self._send("POST", f"/api/campaigns/{campaign_id}/cancel", body={"reason": reason})
+
+    def send_test(self, campaign_id: str, phone: str, variant: str) -> None:
+        self._send("POST", f"/api/campaigns/{campaign_id}/test", body={"phone": phone, "variant": variant})
+
+    # audiences and imports
+    def audiences(self) -> list[p.Audience]:
+        return self._get("/api/audiences", p.Page[p.Audience], limit=200).items
+
+    def create_audience(self, name: str, rule: Json, key: str) -> p.Audience:
+        return self._post("/api/audiences", p.Audience, {"name": name, "kind": "rule", "rule": rule}, key)
+
+    def preview(self, rule: Json, purpose: str) -> p.Preview:
+        return self._post("/api/audiences/preview", p.Preview, {"rule": rule, "purpose": purpose})
+
+    def imports(self) -> list[p.Import]:
+        return self._get("/api/imports", p.Page[p.Import], limit=50).items
+
+    def import_(self, import_id: str) -> p.Import:
+        return self._get(f"/api/imports/{quote(import_id, safe='')}", p.Import)
+
+    def import_rows(self, import_id: str, verdict: str, limit: int = 50) -> list[p.ImportRow]:
+        return self._get(f"/api/imports/{import_id}/rows", p.Page[p.ImportRow], verdict=verdict, limit=limit).items
+
+    def rejects(self, import_id: str) -> bytes:
+        return self._send("GET", f"/api/imports/{import_id}/rejects.csv")
+
+    def start_import(self, filename: str, content: bytes, options: Json, key: str) -> p.Import:
+        form = {"options": json.dumps(options)}
+        return self._decode(self._send("POST", "/api/imports", form=form, file=(filename, content), key=key), p.Import)
+
+    # compliance
+    def ledger(self) -> p.Ledger:
+        return self._get("/api/ledger", p.Ledger)
+
+    def find_contacts(self, phone: str) -> list[p.Person]:
+        return self._get("/api/contacts", p.Page[p.Person], phone=phone, limit=20).items
+
+    def consents(self, contact_id: str) -> p.ConsentTrail:
+        return self._get(f"/api/contacts/{contact_id}/consents", p.ConsentTrail)
+
+    def audits(self) -> list[p.Audit]:
+        return self._get("/api/audits", p.Page[p.Audit], limit=50).items
+
+    def create_audit(self, body: Json, key: str) -> p.Audit:
+        return self._post("/api/audits", p.Audit, body, key)
+
+    def audit_package(self, audit_id: str) -> bytes:
+        return self._send("GET", f"/api/audits/{audit_id}/download")

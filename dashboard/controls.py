@@ -1,0 +1,92 @@
+"""Widgets several pages share; each returns plain values."""
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from uuid import uuid4
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard import format, markup, words
+from dashboard.payloads import Campaign
+
+PERIODS = {"7 days": 7, "30 days": 30, "90 days": 90}
+
+
+def date_window(today: date) -> tuple[date, date]:
+    """[since, until) of the chosen period in the organisation's days; `until` is the day after the last one shown."""
+    until = today + timedelta(days=1)
+    chosen = st.segmented_control(
+        "Period", [*PERIODS, "Own dates"], default="30 days", key="period", required=True, width="content"
+    )
+    if chosen != "Own dates":
+        return until - timedelta(days=PERIODS[str(chosen)]), until
+    picked = st.date_input("From and to", (today - timedelta(days=29), today), max_value=today, key="own_dates")
+    if not isinstance(picked, tuple) or len(picked) != 2:
+        st.info("Choose the last day of the period too.")
+        st.stop()
+    return picked[0], picked[1] + timedelta(days=1)
+
+
+def campaign_picker(campaigns: Sequence[Campaign], *, key: str, prefer: frozenset[str] = frozenset()) -> Campaign:
+    """The chosen campaign; the address remembers it (`?campaign=`), else the first whose status is preferred."""
+    by_id = {campaign.id: campaign for campaign in campaigns}
+    if st.session_state.get(key) not in by_id:
+        asked = st.query_params.get("campaign")
+        first = next((campaign.id for campaign in campaigns if campaign.status in prefer), campaigns[0].id)
+        st.session_state[key] = asked if asked in by_id else first
+    chosen = st.selectbox(
+        "Campaign",
+        list(by_id),
+        format_func=lambda one: f"{by_id[one].name} · {words.campaign_status(by_id[one].status)}",
+        key=key,
+    )
+    st.query_params["campaign"] = chosen
+    return by_id[chosen]
+
+
+def once_key(name: str) -> str:
+    """An idempotency key that stays the same until `done_with(name)`, so that a second click repeats nothing."""
+    keys: dict[str, str] = st.session_state.setdefault("once_keys", {})
+    return keys.setdefault(name, uuid4().hex)
+
+
+def done_with(name: str) -> None:
+    keys: dict[str, str] = st.session_state.setdefault("once_keys", {})
+    keys.pop(name, None)
+
+
+def ask_reason(label: str, *, key: str, act: Callable[[str], None], help_text: str, primary: bool = False) -> None:
+    """A button that opens a small form asking why; `act` gets the reason. Who acted and why goes to the audit log."""
+    with st.popover(label, key=f"{key}_open"):
+        with st.form(f"{key}_form", border=False, clear_on_submit=True):
+            st.caption(help_text)
+            reason = (st.text_input("Reason", key=f"{key}_reason", max_chars=200) or "").strip()
+            pressed = st.form_submit_button(label, key=key, type="primary" if primary else "secondary")
+        if pressed and not reason:
+            st.warning("Please say why: the reason is kept.")
+        elif pressed:
+            act(reason)
+            st.rerun()
+
+
+def cells(number: int, *, min_width: int) -> list[DeltaGenerator]:
+    """Places side by side, fewer to a row where each would get less than `min_width` pixels."""
+    grid = st.grid(number, min_column_width=min_width)
+    return [grid.cell() for _ in range(number)]
+
+
+def table(columns: dict[str, list[str]]) -> None:
+    """A small table; what the cells hold is shown as it is. (Streamlit's own table would read it as Markdown.)"""
+    st.html(markup.table(columns))
+
+
+def reasons_table(reasons: dict[str, int], *, whole: int, noun: str) -> None:
+    """Reason words with their share of `whole`, most frequent first."""
+    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    table(
+        {
+            "Reason": [words.reason(word) for word, _ in ordered],
+            "People": [format.rate(number, whole, noun) for _, number in ordered],
+        }
+    )

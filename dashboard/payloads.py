@@ -1,0 +1,303 @@
+"""What the API answers, as far as the dashboard shows it; unknown fields are ignored."""
+
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+T = TypeVar("T")
+Json = dict[str, object]
+
+
+class Page(Struct, Generic[T]):
+    """One page of a list; `next` is the cursor of the following page."""
+
+    items: list[T]
+    next: str | None = None
+
+
+class User(Struct):
+    name: str
+    role: str
+
+
+class Session(Struct):
+    token: str
+    expires_at: datetime
+    user: User
+
+
+class Sender(Struct):
+    id: str
+    display_number: str
+    name: str
+    messages_per_second: float | None = None
+    paused_at: datetime | None = None
+    pause_reason: str | None = None
+
+
+class Purpose(Struct):
+    code: str
+
+
+class Placeholder(Struct):
+    """One hole of a template; `key` is what a campaign's parameters call it (`body.1`, `header`, `button.0`).
+
+    `type` is text, image, video, document, payload or coupon_code; `name` is what stands between the braces.
+    """
+
+    key: str
+    component: str
+    type: str = "text"
+    name: str | None = None
+    index: int | None = None
+    example: str | None = None
+    required: bool = True
+
+
+class Template(Struct):
+    id: str
+    name: str
+    language: str
+    category: str
+    purpose: str
+    status: str
+    components: list[Json] = []
+    placeholders: list[Placeholder] = []
+
+
+class Media(Struct):
+    id: str
+    filename: str
+
+
+class Audience(Struct):
+    id: str
+    name: str
+    kind: str
+    created_at: datetime
+    rule: Json | None = None
+
+
+class Person(Struct):
+    """A contact as lists show it: the number is masked by the API."""
+
+    id: str
+    name: str | None = None
+    phone_masked: str | None = None
+    country: str | None = None
+    language: str | None = None
+
+
+class Preview(Struct):
+    size: int
+    reachable: int
+    unreachable: dict[str, int]
+    sample: list[Person] = []
+
+
+class Import(Struct):
+    id: str
+    filename: str
+    bytes: int
+    status: str
+    created_at: datetime
+    error: str | None = None
+    rows_total: int | None = None
+    rows_done: int = 0
+    verdicts: dict[str, int] = {}
+
+
+class ImportRow(Struct):
+    row_number: int
+    reason: str | None = None
+
+
+class Variant(Struct):
+    label: str
+    weight: int
+    template_id: str
+    template_name: str
+    template_language: str
+    id: str | None = None
+    parameters: dict[str, Json] = {}
+
+
+class Failure(Struct):
+    """`code` is the provider's, negative when it gave none."""
+
+    code: int
+    meaning: str
+    count: int
+    next_step: str = ""
+
+
+class Throughput(Struct):
+    messages_per_second: float | None = None
+    limit_per_second: float | None = None
+
+
+class Waiting(Struct):
+    """Why nothing moves at this moment; `until` is null when only a person can change it."""
+
+    reason: str
+    detail: str = ""
+    until: datetime | None = None
+
+
+class MarketCost(Struct):
+    """`price_micros` per message is null where no price is known."""
+
+    market: str
+    recipients: int
+    category: str = ""
+    price_micros: int | None = None
+
+
+class Cost(Struct):
+    currency: str
+    low_micros: int
+    high_micros: int
+    unpriced: int = 0
+    by_market: list[MarketCost] = []
+
+
+class Shown(Struct):
+    """A filled-in message as the person sees it; a media header is its type in brackets, such as `[image]`."""
+
+    body: str
+    header: str | None = None
+    footer: str | None = None
+    buttons: list[str] = []
+
+
+class ReviewVariant(Struct):
+    label: str
+    recipients: int
+    sample: list[Shown] = []
+
+
+class Problem(Struct):
+    """`severity` is error (launch is refused) or warning; `count` is how often it was met."""
+
+    severity: str
+    message: str
+    count: int = 1
+
+
+class Review(Struct):
+    fingerprint: str
+    audience: int
+    reachable: int
+    unreachable: dict[str, int]
+    holdout: int
+    variants: list[ReviewVariant]
+    problems: list[Problem]
+    cost: Cost
+    duration_s: float | None = None
+    finishes_at: datetime | None = None
+    by_time_zone: dict[str, int] = {}
+
+
+class Campaign(Struct):
+    """`balance` has the audience and the count of every delivery status; they add up."""
+
+    id: str
+    name: str
+    status: str
+    purpose: str = "marketing"
+    sender_name: str | None = None
+    audience_id: str | None = None
+    audience_name: str | None = None
+    holdout: float = 0.0
+    messages_per_minute: int | None = None
+    quiet_from: str | None = None
+    quiet_until: str | None = None
+    send_at: datetime | None = None
+    variants: list[Variant] = []
+    created_at: datetime | None = None
+    launched_at: datetime | None = None
+    paused_at: datetime | None = None
+    pause_reason: str | None = None
+    balance: dict[str, int] = {}
+    skipped: dict[str, int] = {}
+    failures: list[Failure] = []
+    throughput: Throughput | None = None
+    eta_at: datetime | None = None
+    waiting: Waiting | None = None
+
+
+class ConsentState(Struct):
+    purpose: str
+    state: str
+    grade: str | None = None
+    expires_at: datetime | None = None
+    reason: str | None = None
+    overlays: list[str] = []
+
+
+class ConsentEvent(Struct):
+    seq: int
+    event_type: str
+    purpose: str
+    recorded_at: datetime
+    leaf_hash: str
+    next_state: str | None = None
+    grade: str | None = None
+    method: str | None = None
+    reason: str | None = None
+
+
+class ConsentTrail(Struct):
+    states: list[ConsentState]
+    events: list[ConsentEvent]
+
+
+class Audit(Struct):
+    """One audit package; `sha256` is that of the ZIP."""
+
+    id: str
+    status: str
+    reason: str
+    created_at: datetime
+    filters: Json = {}
+    bytes: int | None = None
+    sha256: str | None = None
+    facts: Json = {}
+    error: str | None = None
+
+
+class Checkpoint(Struct):
+    size: int
+    root: str
+    created_at: datetime
+
+
+class Ledger(Struct):
+    size: int
+    checkpoint: Checkpoint | None = None
+    fingerprint: str | None = None
+
+
+class Refusal(Struct):
+    """A field the API wants corrected."""
+
+    field: str
+    message: str
+
+
+class ProblemDetails(Struct):
+    """RFC 9457 problem: title, detail for people, code for programs."""
+
+    title: str = ""
+    status: int = 0
+    detail: str = ""
+    code: str = ""
+    errors: list[Refusal] = []
+    retry_after_s: int | None = None
+
+
+def decode(body: bytes, shape: type[T]) -> T:
+    """The body as `shape`; raises msgspec.ValidationError or DecodeError when it is not."""
+    return msgspec.json.decode(body, type=shape)

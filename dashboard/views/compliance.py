@@ -1,0 +1,181 @@
+"""Can we prove that everybody we message agreed?"""
+
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from core.settings import get_settings
+from core.statuses import Role
+from dashboard import controls, format, markup, session, words
+from dashboard.payloads import Audit, ConsentTrail, Json, Person
+
+OFFICERS = frozenset({Role.COMPLIANCE, Role.ADMIN})  # an auditor reads packages, and makes none
+SHORTEST_REASON = 5
+
+
+def _ledger(zone: str) -> None:
+    ledger = session.client().ledger()
+    left, middle, right = controls.cells(3, min_width=220)
+    left.metric("Records in the ledger", format.count(ledger.size))
+    checkpoint = ledger.checkpoint
+    middle.metric("Sealed", format.count(checkpoint.size) if checkpoint else format.DASH)
+    if checkpoint:
+        middle.caption(f"{format.count(checkpoint.size)} / {format.count(ledger.size)} records")
+        left.caption(f"last checkpoint {format.instant(checkpoint.created_at, zone)}")
+    else:
+        left.caption("no checkpoint has been signed yet")
+    with right:
+        st.caption("Fingerprint of the signing key: compare it with the one you noted when Kairan was installed")
+        st.code(ledger.fingerprint or format.DASH, language=None, wrap_lines=True)
+        if checkpoint:
+            st.caption("Root of the last checkpoint")
+            st.code(checkpoint.root, language=None, wrap_lines=True)
+
+
+def _find() -> Person | None:
+    with st.form("find", border=False):
+        left, right = st.columns([4, 1], vertical_alignment="bottom")
+        with left:
+            phone = st.text_input("Phone number", key="find_phone", type="phone", placeholder="+49 170 1234567")
+        with right:
+            st.form_submit_button("Find", key="find_button")
+    if not phone:
+        return None
+    people = session.client().find_contacts(phone.strip())
+    if not people:
+        st.info("Nobody with this number is on file. Check the country prefix.")
+        return None
+    if len(people) == 1:
+        return people[0]
+    return st.selectbox("Several people had this number", people, format_func=_name, key="found")
+
+
+def _name(person: Person) -> str:
+    return f"{person.name or 'No name'} · {person.phone_masked or format.DASH}"
+
+
+def _trail(person: Person, trail: ConsentTrail, zone: str) -> None:
+    st.markdown(f"**{markup.markdown_text(_name(person))}**")
+    if not trail.states and not trail.events:
+        st.info("Nothing is recorded about this person's consent, so no campaign reaches them.")
+        return
+    for state in trail.states:
+        said = words.consent_state(state.state)
+        facts = [f"grade {state.grade}" if state.grade else "", state.reason and words.plain(state.reason)]
+        facts += [f"until {format.instant(state.expires_at, zone)}" if state.expires_at else ""]
+        facts += [words.reason(overlay) for overlay in state.overlays]
+        st.markdown(f"{words.plain(state.purpose)}: **{said}**")
+        st.caption(markup.markdown_text(" · ".join(fact for fact in facts if fact)))
+    controls.table(
+        {
+            "Recorded": [format.instant(event.recorded_at, zone) for event in trail.events],
+            "What happened": [words.plain(event.event_type.lower()) for event in trail.events],
+            "Purpose": [event.purpose for event in trail.events],
+            "Then": [words.consent_state(event.next_state) for event in trail.events],
+            "Grade": [event.grade or format.DASH for event in trail.events],
+            "How": [words.plain(event.method) if event.method else format.DASH for event in trail.events],
+            "Why": [event.reason or format.DASH for event in trail.events],
+            "Record": [str(event.seq) for event in trail.events],
+            "Hash": [f"{event.leaf_hash[:16]}…" for event in trail.events],
+        }
+    )
+
+
+def _request(person: Person | None) -> None:
+    """Ask for a package; who asked and why is part of it."""
+    with st.form("audit", clear_on_submit=True):
+        reason = (
+            st.text_input("Reason", key="audit_reason", max_chars=300, placeholder="Request of 20 November") or ""
+        ).strip()
+        left, right = st.columns(2)
+        with left:
+            purpose = st.selectbox(
+                "Purpose",
+                ["", *(p.code for p in session.client().purposes())],
+                key="audit_purpose",
+                format_func=lambda code: words.plain(code) if code else "Every purpose",
+            )
+        with right:
+            country = (st.text_input("Country (two letters)", key="audit_country", max_chars=2) or "").strip().upper()
+        only = st.checkbox(f"Only {_name(person)}", True, key="audit_only") if person else False
+        pressed = st.form_submit_button("Make package", type="primary", key="audit_button")
+    if not pressed:
+        return
+    if len(reason) < SHORTEST_REASON:
+        st.warning("Please say in a few words why the package is needed: the reason goes into it.")
+        return
+    filters: Json = {"reason": reason}
+    filters |= {"purpose": purpose} if purpose else {}
+    filters |= {"country": country} if country else {}
+    filters |= {"contact_ids": [person.id]} if person and only else {}
+    session.client().create_audit(filters, controls.once_key("audit"))
+    controls.done_with("audit")
+    st.session_state["audits_open"] = True
+    st.rerun()
+
+
+def _package(audit: Audit, zone: str) -> None:
+    with st.container(border=True, key=f"audit_{audit.id}"):
+        left, right = st.columns([4, 1], vertical_alignment="center")
+        with left:
+            state = words.WORK.get(audit.status, words.plain(audit.status))
+            st.markdown(f"**{markup.markdown_text(audit.reason)}** &nbsp; `{state}`")
+            facts = [
+                f"{format.count(v) if isinstance(v, int) else v} {words.plain(k).lower()}"
+                for k, v in audit.facts.items()
+            ]
+            limits = [
+                f"{words.plain(k).lower()}: {len(v) if isinstance(v, list) else v}"
+                for k, v in audit.filters.items()
+                if v
+            ]
+            said = [format.instant(audit.created_at, zone), *limits, *facts, format.size(audit.bytes)]
+            st.caption(markup.markdown_text(" · ".join(said)))
+            if audit.sha256:
+                st.caption(f"SHA-256 `{audit.sha256}`")
+            if audit.error:
+                st.error(audit.error)
+        with right:
+            if audit.status == "done":
+                client = session.client()
+                st.download_button(
+                    "Download",
+                    lambda: client.audit_package(audit.id),
+                    file_name=f"consent-audit-{audit.created_at:%Y%m%d}-{audit.id[-6:]}.zip",
+                    mime="application/zip",
+                    key=f"download_{audit.id}",
+                )
+
+
+def _packages(zone: str) -> None:
+    with session.guard("packages"):
+        audits = session.client().audits()
+        if not audits:
+            st.info("No package has been made yet.")
+        for audit in audits:
+            _package(audit, zone)
+        waiting = any(audit.status in ("waiting", "running") for audit in audits)
+        if waiting != st.session_state.get("audits_open", False):
+            st.session_state["audits_open"] = waiting  # starts and stops the clock
+            st.rerun()
+        st.caption(f"As of {format.instant(datetime.now(UTC), zone)}")
+
+
+st.title("Consent and audits")
+zone = get_settings().time_zone
+st.subheader("The ledger")
+with session.guard("ledger"):
+    _ledger(zone)
+person = None
+if session.role() in OFFICERS:
+    st.subheader("One person's consent")
+    with session.guard("person"):
+        person = _find()
+        if person:
+            _trail(person, session.client().consents(person.id), zone)
+st.subheader("Audit packages")
+st.caption("A package holds the records, their proofs and a program that checks them offline, without Kairan.")
+if session.role() in OFFICERS:
+    with session.guard("request"):
+        _request(person)
+st.fragment(_packages, run_every=2 if st.session_state.get("audits_open") else None)(zone)

@@ -1,0 +1,131 @@
+"""Stored words in plain language: statuses, reasons, verdicts."""
+
+from core.statuses import CampaignStatus, DeliveryStatus
+
+# In the order a message goes through them; they add up to the audience.
+DELIVERY: dict[DeliveryStatus, tuple[str, str]] = {
+    DeliveryStatus.QUEUED: ("Queued", "waiting for its turn"),
+    DeliveryStatus.SENDING: ("Sending", "on its way to WhatsApp now"),
+    DeliveryStatus.ACCEPTED: ("Accepted", "WhatsApp took it, nothing reported yet"),
+    DeliveryStatus.HELD: ("Held", "WhatsApp is checking the template's quality first"),
+    DeliveryStatus.SENT: ("Sent", "left WhatsApp's servers, no receipt yet"),
+    DeliveryStatus.DELIVERED: ("Delivered", "arrived on the phone"),
+    DeliveryStatus.READ: ("Read", "opened, with read receipts on"),
+    DeliveryStatus.FAILED: ("Failed", "did not arrive; see the reasons"),
+    DeliveryStatus.SKIPPED: ("Skipped", "we did not send it; see the reasons"),
+    DeliveryStatus.UNKNOWN: ("Unknown", "sent without an answer; never sent again on doubt"),
+    DeliveryStatus.CANCELLED: ("Cancelled", "the campaign was cancelled first"),
+}
+
+CAMPAIGN: dict[CampaignStatus, str] = {
+    CampaignStatus.DRAFT: "Draft",
+    CampaignStatus.IN_REVIEW: "In review",
+    CampaignStatus.SCHEDULED: "Scheduled",
+    CampaignStatus.EXPANDING: "Preparing",
+    CampaignStatus.SENDING: "Sending",
+    CampaignStatus.PAUSED: "Paused",
+    CampaignStatus.COMPLETED: "Completed",
+    CampaignStatus.CANCELLED: "Cancelled",
+}
+
+REASONS = {
+    "holdout": "Kept as holdout, to measure what the campaign causes",
+    "no_address": "No WhatsApp number on file",
+    "unknown_purpose": "The purpose of this campaign is not defined",
+    "kill_switch": "Sending for this purpose is halted",
+    "tenure_closed": "The number belongs to somebody else now",
+    "suppressed": "On the do-not-contact list",
+    "meta_stop": "Stopped marketing messages inside WhatsApp",
+    "hold": "A hold was placed on this person",
+    "no_consent": "Never agreed to this purpose",
+    "pending": "Agreement not confirmed yet",
+    "withdrawn": "Opted out",
+    "invalid": "The consent on file is invalid",
+    "expired": "The consent has expired",
+    "grade_too_low": "The proof of consent is too weak",
+    "unreachable": "The number is not on WhatsApp",
+    "reaffirm_due": "The consent must be renewed first",
+    "ledger_mismatch": "The consent record did not match the ledger",
+    "window_closed": "Quiet hours left no time to send",
+    "bad_parameters": "The message could not be filled in for this person",
+    "country_paused": "Sending to this country is paused",
+    "erased": "The person asked to be erased",
+}
+
+WAITING = {
+    "paused": "The campaign is paused",
+    "scheduled": "It is scheduled",
+    "sender_paused": "The sender is paused",
+    "not_before": "The remaining messages may only go out later",
+}
+
+VERDICTS = {
+    "accepted": ("Accepted", "contact saved, consent recorded"),
+    "opt_out_applied": ("Opt-out applied", "the person will get nothing"),
+    "contact_only": ("Contact only", "saved without consent; cannot be messaged yet"),
+    "pending_confirm": ("To be confirmed", "the consent needs the person's confirmation"),
+    "expired_on_arrival": ("Expired on arrival", "the consent is too old to rely on"),
+    "not_sendable": ("Not sendable", "the proof of consent is incomplete"),
+    "refused_suppressed": ("Refused, opted out", "opted out before; never revived by an import"),
+    "duplicate": ("Duplicate", "the same person appears more than once in the file"),
+    "rejected": ("Rejected", "the row cannot be used; see the reason"),
+}
+
+CONSENT_STATES = {
+    "none": "No consent",
+    "pending": "Waiting for confirmation",
+    "subscribed": "Agreed",
+    "withdrawn": "Opted out",
+    "expired": "Expired",
+    "invalid": "Invalid",
+    "closed": "Closed",
+}
+
+WORK = {
+    "waiting": "Waiting",
+    "running": "Running",
+    "done": "Done",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+}
+
+OPERATORS = {
+    "eq": "is",
+    "ne": "is not",
+    "in": "is one of",
+    "not_in": "is none of",
+    "contains": "contains",
+    "starts_with": "starts with",
+    "gt": "is after",
+    "gte": "is on or after",
+    "lt": "is before",
+    "lte": "is before or at",
+    "exists": "is known",
+}
+
+
+def plain(word: str) -> str:
+    """A stored word nobody translated, still readable: `bad_thing` → `Bad thing`."""
+    return word.replace("_", " ").capitalize()
+
+
+def consent_state(word: str | None) -> str:
+    return CONSENT_STATES.get(word.lower(), plain(word)) if word else "No change"
+
+
+def waiting(word: str, detail: str) -> str:
+    """Why nothing moves, as a sentence; a detail that is one already stands alone."""
+    if detail.endswith("."):
+        return detail
+    known = WAITING.get(word, plain(word))
+    return f"{known}: {detail}." if detail else f"{known}."
+
+
+def reason(word: str) -> str:
+    """Why somebody is not messaged; what follows a colon (which sender) is left out."""
+    kind = word.partition(":")[0]
+    return REASONS.get(kind, plain(kind))
+
+
+def campaign_status(word: str) -> str:
+    return CAMPAIGN.get(CampaignStatus(word), plain(word)) if word in set(CampaignStatus) else plain(word)

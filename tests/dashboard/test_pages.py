@@ -1,0 +1,196 @@
+"""Every page, with data and without, as the roles see it."""
+
+import re
+from datetime import date
+
+import pytest
+
+from core.statuses import Role
+from tests.analytics import golden
+from tests.dashboard.conftest import DRAFT, LAUNCHED, Visit, said
+
+
+def test_the_overview_shows_rates_with_their_denominators(dashboard: Visit) -> None:
+    at = dashboard(Role.ANALYST, "overview")
+
+    at.segmented_control(key="period").set_value("Own dates").run()
+    at.date_input(key="own_dates").set_value((date(2026, 10, 1), date(2026, 10, 5))).run()
+
+    assert not at.exception
+    tiles = {tile.label: tile.value for tile in at.metric}
+    assert (tiles["Delivered"], tiles["Read rate"], tiles["Opt-out rate"]) == ("8", "75.0 %", "12.5 %")
+    assert tiles["Net revenue"] == "160.00 USD"
+    assert "6 / 8 delivered" in said(at)
+    assert "75.0&nbsp;%" not in said(at)  # the table shows campaigns, not the whole
+    assert "80.0 %</span>" in said(at) and "(4 / 5 delivered)" in said(at)
+
+
+def test_an_empty_period_says_what_to_do_next(dashboard: Visit) -> None:
+    at = dashboard(Role.ANALYST, "overview")
+
+    at.segmented_control(key="period").set_value("Own dates").run()
+    at.date_input(key="own_dates").set_value((date(2026, 9, 1), date(2026, 9, 5))).run()
+
+    assert not at.exception
+    assert not at.metric
+    assert "Choose a longer one, or launch a campaign" in at.info[0].value
+
+
+def test_campaigns_are_listed_with_status_and_balance_and_found_by_name(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "campaigns")
+    assert "C1" in said(at) and "Winter" in said(at) and "10 people" in said(at)
+
+    at.text_input(key="campaign_search").set_value("winter").run()
+
+    assert "C1" not in said(at)
+    assert "No recipients yet" in said(at)
+
+
+def test_a_search_without_a_hit_says_so(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "campaigns")
+
+    at.text_input(key="campaign_search").set_value("nothing like it").run()
+
+    assert "No campaign matches" in at.info[0].value
+
+
+def test_an_analyst_looks_and_does_not_change(dashboard: Visit) -> None:
+    at = dashboard(Role.ANALYST, "campaigns")
+    assert "You may look, not change." in said(at)
+    assert "new_campaign" not in [button.key for button in at.button]
+
+    at = dashboard(Role.ANALYST, "live", campaign=golden.an_id("C1"))
+
+    assert {button.key for button in at.button} == {"sign_out"}
+
+
+def test_the_eleven_statuses_add_up_to_the_audience(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "live", campaign=golden.an_id("C1"))
+
+    table = next(element for element in at.get("html") if "Audience" in element.body and "Cancelled" in element.body)
+    numbers = [int(n.replace(",", "")) for n in re.findall(r">([\d,]+)</span>", table.body)]
+    assert len(numbers) == 12
+    assert sum(numbers[:-1]) == numbers[-1] == 10
+
+
+def test_pausing_needs_a_reason(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "live", campaign=golden.an_id("C1"))
+
+    at.button(key="pause").click().run()
+
+    assert "Please say why" in at.warning[-1].value
+
+
+def test_the_results_carry_denominators_and_intervals(dashboard: Visit) -> None:
+    at = dashboard(Role.ANALYST, "results", campaign=golden.an_id("C1"))
+
+    tiles = {tile.label: tile.value for tile in at.metric}
+    assert tiles["Read rate"] == "80.0 %"
+    assert "4 / 5 delivered" in said(at)
+    assert "43.9–100.0&nbsp;%" in said(at)  # Wilson for 3 of 3, variant A
+    assert "2 people were held out" in said(at)
+
+
+def test_a_campaign_is_reviewed_before_it_can_be_launched(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "review", campaign=DRAFT)
+
+    assert "Winter \\<b\\>preview" in said(at)
+    assert "Nobody in the audience can be reached" in said(at)
+    assert at.button(key="open_launch").disabled
+
+
+def test_a_new_campaign_says_what_is_missing_and_then_saves(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "new_campaign")
+    assert "Still needed: a name" in said(at)
+    assert at.button(key="save").disabled
+
+    at.text_input(key="name").set_value("Written by a test").run()
+    assert not at.button(key="save").disabled
+    at.button(key="save").click().run()
+
+    assert not at.exception
+    assert at.title[0].value == "Review", said(at)
+    assert "Written by a test" in said(at)
+
+
+def test_an_import_shows_verdicts_that_add_up(dashboard: Visit) -> None:
+    at = dashboard(Role.COMPLIANCE, "imports")
+    assert "phone" not in said(at).split("Earlier imports")[0]  # only marketers upload
+
+    at.selectbox(key="earlier").select_index(0).run()
+
+    assert not at.exception
+    assert "The verdicts add up to the file: 10 of 10 rows." in said(at)
+    assert "12 is no phone number" in said(at)
+
+
+def test_audiences_are_listed_and_a_rule_is_previewed_as_a_sentence(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "audiences")
+    assert "Nobody yet" in said(at)
+    assert "Fill in a condition" in at.info[0].value
+
+    at.text_input(key="value_0").set_value("DE").run()
+
+    assert not at.exception
+    assert "People where: country is DE" in said(at)
+    assert "People" in [tile.label for tile in at.metric]
+
+
+def test_compliance_sees_the_ledger_and_asks_for_a_package(dashboard: Visit) -> None:
+    at = dashboard(Role.COMPLIANCE, "compliance")
+    assert "Records in the ledger" in [tile.label for tile in at.metric]
+    assert "No package has been made yet" in said(at)
+
+    at.text_input(key="audit_reason").set_value("Asked by the authority")
+    at.button(key="audit_button").click().run()
+
+    assert not at.exception
+    assert "Asked by the authority" in said(at)
+
+
+def test_an_unknown_number_is_said_to_be_unknown(dashboard: Visit) -> None:
+    at = dashboard(Role.COMPLIANCE, "compliance")
+
+    at.text_input(key="find_phone").set_value("+491701234567")
+    at.button(key="find_button").click().run()
+
+    assert "Nobody with this number is on file" in said(at)
+
+
+def test_an_auditor_finds_packages_but_not_people(dashboard: Visit) -> None:
+    at = dashboard(Role.AUDITOR, "compliance")
+
+    assert not at.error
+    assert "find_phone" not in [field.key for field in at.text_input]
+    assert "audit_button" not in [button.key for button in at.button]
+
+
+@pytest.mark.parametrize(
+    ("role", "page", "sentence"),
+    [
+        (Role.ANALYST, "overview", "Choose a longer one, or launch a campaign"),
+        (Role.MARKETER, "campaigns", "There is no campaign yet"),
+        (Role.MARKETER, "live", "No campaign has been launched yet"),
+        (Role.ANALYST, "results", "No campaign has been launched yet"),
+        (Role.MARKETER, "new_campaign", "There is no audience yet"),
+        (Role.MARKETER, "review", "Choose a campaign to review"),
+        (Role.MARKETER, "audiences", "There is no audience yet"),
+        (Role.MARKETER, "imports", "Nothing has been imported yet"),
+        (Role.AUDITOR, "compliance", "No package has been made yet"),
+    ],
+)
+def test_a_page_without_anything_to_show_says_what_to_do(
+    new_dashboard: Visit, role: Role, page: str, sentence: str
+) -> None:
+    at = new_dashboard(role, page)
+
+    assert not at.error
+    assert sentence in said(at)
+
+
+def test_a_campaign_without_rows_is_said_to_be_prepared(dashboard: Visit) -> None:
+    live = dashboard(Role.MARKETER, "live", campaign=LAUNCHED)
+    results = dashboard(Role.ANALYST, "results", campaign=LAUNCHED)
+
+    assert "Recipients are being prepared: 0 so far." in said(live)
+    assert "The reports know no message of this campaign yet" in said(results)
