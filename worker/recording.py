@@ -37,6 +37,15 @@ async def sweep_webhooks(ctx: dict[str, Any]) -> None:
         await consents.finish_pending(session, keyring=parts.keyring, settings=parts.settings, now=utc_now())
 
 
+async def settle_consents(ctx: dict[str, Any]) -> None:
+    """Let time do its part: grants expire, requests lapse, holds nobody answered become withdrawals."""
+    parts: Parts = ctx["parts"]
+    async with transaction(parts.sessions, parts.doorbell) as session:
+        settled = await consents.settle_due(session, keyring=parts.keyring, settings=parts.settings, now=utc_now())
+    if settled:
+        log.info("consents.settled", count=settled)
+
+
 async def sign_checkpoint(ctx: dict[str, Any]) -> None:
     """Sign the ledger's size and root when it has grown since the last checkpoint."""
     parts: Parts = ctx["parts"]

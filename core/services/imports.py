@@ -24,7 +24,7 @@ from core import phone, queue, tabular
 from core.consent.acts import MARKETING, Act, ActorType, Method
 from core.consent.imports import ImportOutcome, RowFacts, classify
 from core.consent.registry import Registry, load_registry
-from core.consent.state import EventType, Grade
+from core.consent.state import EventType, Grade, is_scope
 from core.errors import NotFound, RuleViolation
 from core.keys import Keyring
 from core.models import Contact, ContactAddress, Import, ImportRow, Notice
@@ -458,7 +458,7 @@ def _act(job: Import, row: Row, number: Phone, contact_id: UUID, registry: Regis
         return Act(
             contact_id=contact_id,
             event_type=EventType.WITHDRAWN,
-            purpose=row.values.get("purpose") or MARKETING,
+            purpose=_withdrawn(row.values.get("purpose"), registry),
             source=SOURCE,
             source_key=key,
             occurred_at=now,
@@ -488,6 +488,11 @@ def _act(job: Import, row: Row, number: Phone, contact_id: UUID, registry: Regis
         declared_import=True,
         weakest_grade=None if row.values.get("evidence_ref") and record else Grade.E,
     )
+
+
+def _withdrawn(named: str | None, registry: Registry) -> str:
+    """What an opt-out ends: the purpose named, and all marketing when none is or it does not exist."""
+    return named if named and (named in registry.purposes or is_scope(named)) else MARKETING
 
 
 def _notice(row: Row, registry: Registry) -> Notice | None:

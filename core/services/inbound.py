@@ -67,6 +67,7 @@ def act_of(inbound: Inbound, contact: Contact) -> Act | None:
         occurred_at=inbound.occurred_at,
         actor=ActorType.DATA_SUBJECT,
         method=Method.WA_BUTTON if inbound.type in BUTTON_TYPES else Method.WA_KEYWORD,
+        sender_scope=inbound.phone_number_id or None,  # one chat has one clock
         reason=said.reason or "ambiguous_reply",
         evidence={
             "wa_id": inbound.wa_id or "",

@@ -27,6 +27,16 @@ def is_bot(method: str, user_agent: str | None) -> bool:
     return method == "HEAD" or not user_agent or bool(_BOTS.search(user_agent))
 
 
+def is_address(url: str) -> bool:
+    """Whether a link leads somewhere: http(s), a host, and nothing in it that breaks a header or an address."""
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        return False
+    return named and url.isprintable() and " " not in url
+
+
 def destination(url: str, code: str) -> str:
     """The shop's address with the code added to its query, so that an order can name it."""
     parts = urlsplit(url)

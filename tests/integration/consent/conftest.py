@@ -1,14 +1,11 @@
 """A keyring, settings and people for consent tests."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from core.keys import Keyring
 from core.settings import Settings
-
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Contacts and acts for consent tests."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +17,7 @@ from core.settings import Settings
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SENDER = "1055501"
+NUMBERS = count(10_000_000)
 
 
 @dataclass
@@ -43,7 +44,7 @@ class World:
             session.add_all(people)
             await session.flush()
             for person in people:
-                number = f"{prefix}{person.id.int % 10**8:08}"
+                number = f"{prefix}{next(NUMBERS):08}"
                 session.add(ContactAddress(contact_id=person.id, kind="phone", value=number, match_key=number))
         return [person.id for person in people]
 
@@ -87,14 +88,3 @@ class World:
             "evidence": {"text": "停止"},
         }
         return Act(contact_id=contact_id, **(facts | changes))
-
-
-def sequence(acts: Sequence[Act]) -> list[Act]:
-    """The same acts a second apart."""
-    return [
-        Act(
-            **{name: getattr(act, name) for name in act.__slots__}
-            | {"occurred_at": act.occurred_at + timedelta(seconds=n)}
-        )
-        for n, act in enumerate(acts)
-    ]

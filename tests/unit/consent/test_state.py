@@ -287,6 +287,13 @@ def test_a_late_withdrawal_does_not_undo_a_newer_agreement(story: Story) -> None
     assert story.state("marketing.events") is State.WITHDRAWN
 
 
+def test_an_older_withdrawal_does_not_hide_a_newer_one(story: Story) -> None:
+    story.tell(EventType.WITHDRAWN, 100)
+    story.tell(EventType.WITHDRAWN, 0, heard=110)
+
+    assert story.tell(EventType.GRANTED, 50, heard=120) == "14"
+
+
 def test_a_late_withdrawal_of_doubtful_date_counts_as_now_and_is_held(story: Story) -> None:
     story.tell(EventType.GRANTED, 86400)
 
