@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from api.auth import MARKETING, READ_MARKETING, AuthedRequest
 from api.idempotency import once
 from api.paging import PageOut
+from api.sentences import DIGITS, SPELLED_NUMBER
 from api.state import Db, Held, Now
 from core.errors import RuleViolation
 from core.models import Sender
@@ -18,9 +19,11 @@ from core.services import people, senders
 
 
 class SenderIn(Struct, forbid_unknown_fields=True):
-    phone_number_id: Annotated[str, Meta(pattern=r"^\d{1,32}$")]
-    waba_id: Annotated[str, Meta(pattern=r"^\d{1,32}$")]
-    display_number: Annotated[str, Meta(max_length=30, description="In any spelling, with the country's prefix")]
+    phone_number_id: Annotated[str, Meta(pattern=DIGITS)]
+    waba_id: Annotated[str, Meta(pattern=DIGITS)]
+    display_number: Annotated[
+        str, Meta(pattern=SPELLED_NUMBER, description="In any spelling, with the country's prefix")
+    ]
     name: Annotated[str, Meta(min_length=1, max_length=100)]
     messages_per_second: Annotated[int, Meta(ge=1, le=1000)] = 80
 
@@ -40,6 +43,7 @@ class SenderOut(Struct):
     messages_per_second: int
     paused_at: datetime | None
     pause_reason: str | None
+    pause_code: str | None  # provider:CODE when a refusal stopped it
 
     @classmethod
     def of(cls, sender: Sender) -> Self:
@@ -54,6 +58,7 @@ class SenderOut(Struct):
             sender.messages_per_second,
             sender.paused_at,
             sender.pause_reason,
+            sender.pause_code,
         )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from core.errors import RuleViolation
 SAMPLE = 256 * 1024
 MOST_IN_CELL = 100_000  # characters
 MOST_COLUMNS = 200
-MOST_UNPACKED = 2 << 30
+MOST_UNPACKED = 1 << 30
+MOST_SQUEEZED = 100  # times smaller than unpacked; real spreadsheets are 5 to 30 times
+SMALL = 50 << 20  # unpacked bytes that do no harm however they were squeezed
+SURPLUS = "(beyond the header)"  # what holds the cells of a row that has more of them than the header
 DELIMITERS = ",;\t|"
 BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -38,11 +42,11 @@ def detect(path: Path) -> Format:
         head = source.read(SAMPLE)
     if not head.strip():
         raise RuleViolation("the file is empty: choose a CSV, TSV or XLSX file with a header row", field="file")
-    if head.startswith(b"PK"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _check_workbook(path)
     encoding = next((name for bom, name in BOMS.items() if head.startswith(bom)), None) or _guess(head)
     text = head.decode(encoding, "replace")
-    header = text.splitlines()[0] if text.splitlines() else ""
+    header = re.sub(r'"[^"]*"', "", text.splitlines()[0]) if text.splitlines() else ""
     found = max(DELIMITERS, key=header.count)
     return Format("csv", encoding, found if found in header else ",")
 
@@ -67,11 +71,12 @@ def _check_workbook(path: Path) -> Format:
         with zipfile.ZipFile(path) as package:
             names = {entry.filename for entry in package.infolist()}
             unpacked = sum(entry.file_size for entry in package.infolist())
+            packed = sum(entry.compress_size for entry in package.infolist())
     except zipfile.BadZipFile as broken:
         raise RuleViolation("the XLSX file is damaged: save it again", field="file") from broken
     if "xl/workbook.xml" not in names:
         raise RuleViolation("the file is not a table: choose a CSV, TSV or XLSX file", field="file")
-    if unpacked > MOST_UNPACKED:
+    if unpacked > MOST_UNPACKED or (unpacked > SMALL and unpacked > packed * MOST_SQUEEZED):
         raise RuleViolation("the XLSX file is too large when unpacked: save it as CSV", field="file")
     return Format("xlsx")
 
@@ -84,7 +89,8 @@ def columns(path: Path, form: Format) -> list[str]:
     if len(header) > MOST_COLUMNS:
         raise RuleViolation(f"the file has more than {MOST_COLUMNS} columns", field="file")
     named = [name for name in header if name]
-    twice = next((name for name in named if named.count(name) > 1), None)
+    folded = [name.casefold() for name in named]
+    twice = next((name for name in named if folded.count(name.casefold()) > 1), None)
     if twice is not None:
         raise RuleViolation(f"the column {twice[:50]!r} is there twice: rename one", field="file")
     return header
@@ -93,12 +99,15 @@ def columns(path: Path, form: Format) -> list[str]:
 def rows(path: Path, form: Format) -> Iterator[tuple[int, dict[str, str]]]:
     """(row number in the file, column → text) for every row that is not blank; the header is row 1.
 
+    Cells beyond the header's columns are kept under `SURPLUS`, so that nothing is lost unseen.
     Raises RuleViolation naming the row when it cannot be read.
     """
     header = columns(path, form)
     for number, cells in enumerate(islice(_cells(path, form), 1, None), start=2):
         if any(cell.strip() for cell in cells):
-            yield number, {name: cell for name, cell in zip(header, cells, strict=False) if name}
+            named = {name: cell for name, cell in zip(header, cells, strict=False) if name}
+            beyond = [cell for cell in cells[len(header) :] if cell.strip()]
+            yield number, named | ({SURPLUS: " ".join(beyond)} if beyond else {})
 
 
 def _cells(path: Path, form: Format) -> Iterator[Sequence[str]]:
@@ -108,7 +117,7 @@ def _cells(path: Path, form: Format) -> Iterator[Sequence[str]]:
     number = 0
     with path.open(encoding=form.encoding, newline="") as source:
         try:
-            for cells in csv.reader(source, delimiter=form.delimiter):
+            for cells in csv.reader(source, delimiter=form.delimiter, strict=True):
                 number += 1
                 if any("\0" in cell for cell in cells):
                     raise RuleViolation(f"row {number} holds a NUL character: save the file again", field="file")

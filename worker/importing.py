@@ -7,7 +7,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from core import queue
 from core.clock import utc_now
@@ -27,12 +27,9 @@ TRIES = 3  # of a chunk in which somebody else made the same contact at the same
 async def run_import(ctx: dict[str, Any], import_id: str) -> int:
     """Work a file to its end; returns the rows done. Does nothing when another worker has it, or it is done."""
     parts: Parts = ctx["parts"]
-    async with parts.sessions() as holding, holding.begin():
-        # Held until the end of the job: one import at a time, so that two files do not make the same contact.
-        if not await imports.is_first(holding):
-            return 0
-        job = await holding.get(Import, UUID(import_id))
-        if job is None or job.status not in (WorkStatus.WAITING, WorkStatus.RUNNING):
+    async with imports.turn(parts.sessions) as mine:  # one import at a time: two files may have the same people
+        job = await _waiting(parts, UUID(import_id)) if mine else None
+        if job is None:
             return 0
         path, options, done = Path(job.path), Options.of(job), job.rows_done
         try:
@@ -41,13 +38,33 @@ async def run_import(ctx: dict[str, Any], import_id: str) -> int:
             while rows := await asyncio.to_thread(reader.chunk):
                 await _chunk(parts, job.id, rows, reader)
                 done += len(rows)
-        except (RuleViolation, OSError) as broken:
-            reason = broken.message if isinstance(broken, RuleViolation) else "the uploaded file is gone"
+        except (RuleViolation, OSError, ValueError, ArithmeticError, DBAPIError) as broken:
+            reason = _reason(broken, done)
+            if reason is None:
+                raise
+            log.warning("import.failed", import_id=import_id, rows=done, error=type(broken).__name__)
             await _finish(parts, job.id, WorkStatus.FAILED, reason)
             return done
         await _finish(parts, job.id, WorkStatus.DONE, None)
         log.info("import.done", import_id=import_id, rows=done)
         return done
+
+
+async def _waiting(parts: Parts, import_id: UUID) -> Import | None:
+    async with parts.sessions() as session:
+        job = await session.get(Import, import_id)
+    return job if job is not None and job.status in (WorkStatus.WAITING, WorkStatus.RUNNING) else None
+
+
+def _reason(broken: Exception, done: int) -> str | None:
+    """Why the file cannot be imported; None when the file is not to blame, and the import goes on later."""
+    if isinstance(broken, RuleViolation):
+        return broken.message
+    if isinstance(broken, DBAPIError) and not str(getattr(broken.orig, "sqlstate", "")).startswith("22"):
+        return None
+    if isinstance(broken, OSError):
+        return "the uploaded file is gone" if isinstance(broken, FileNotFoundError) else None
+    return f"after {done} rows a value could not be stored: look for impossible dates or strange characters"
 
 
 def _open(path: Path, options: Options, done: int) -> Reader:

@@ -18,12 +18,14 @@ from core.consent.gate import PermitExpired, SendPermit, SendRequest
 from core.errors import AppError
 from core.models import Campaign, Media, Message, Sender, Template, TemplateVersion
 from core.queue import transaction
-from core.services import audiences, campaigns, expansion, messages, senders
+from core.services import audiences, breakers, campaigns, expansion, messages, senders
+from core.services.breakers import Refusal
 from core.services.messages import Claimed, Permitted, Report, Retry
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind, SkipReason, TemplateStatus
 from core.whatsapp.client import Outcome
+from core.whatsapp.errors import ERRORS
 from worker.parts import Parts
-from worker.throttle import Limit, Slots, reserve
+from worker.throttle import Limit, Slots, reserve, slow_down
 
 log = structlog.get_logger()
 
@@ -34,6 +36,8 @@ IDLE_LOOKS = 3
 PUMPS = 6  # batches of one number in flight in this process
 RETRY_FIRST_S = 2.0
 RETRY_MOST_S = 300.0
+TEMPLATE_UNUSABLE = 132001
+LIMITERS = frozenset(code for code, row in ERRORS.items() if row.limiter)
 
 
 async def expand_campaign(ctx: dict[str, Any], campaign_id: str) -> int:
@@ -161,6 +165,7 @@ class _Result:
     skipped: list[tuple[UUID, SkipReason]] = field(default_factory=list)
     unknown: list[UUID] = field(default_factory=list)
     released: list[UUID] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
 
 
 async def _send_claimed(parts: Parts, sender: Sender, batch: list[Claimed], slots: Slots) -> None:
@@ -192,7 +197,9 @@ async def _send_claimed(parts: Parts, sender: Sender, batch: list[Claimed], slot
         now = utc_now()
         for permit, outcome in zip(permits, outcomes, strict=True):
             _note(result, by_id[permit.message_id], outcome, now)
-        await _record(parts, result, now)
+        await _record(parts, sender, result, now)
+    if any(retry.code in LIMITERS for retry in result.retries):
+        await slow_down(parts.valkey, f"sender:{sender.id}")
 
 
 async def _send_one(
@@ -215,6 +222,9 @@ def _note(result: _Result, claimed: Claimed, outcome: Outcome | None, now: datet
     elif outcome.status is DeliveryStatus.UNKNOWN:
         result.unknown.append(claimed.id)
         log.warning("message.unknown", message_id=str(claimed.id), detail=outcome.detail)
+    elif outcome.error is not None and outcome.error.action in breakers.STOPPING and claimed.campaign_id is not None:
+        result.refusals.append(Refusal(outcome.error, claimed.template_version_id))
+        result.retries.append(Retry(claimed.id, now, outcome.error.code, outcome.error.meaning, counts=False))
     elif outcome.status is DeliveryStatus.QUEUED and claimed.attempt < messages.MAX_ATTEMPTS:
         code = outcome.error.code if outcome.error else 0
         meaning = outcome.error.meaning if outcome.error else (outcome.detail or "")
@@ -238,8 +248,9 @@ def _pause(attempt: int, outcome: Outcome) -> timedelta:
     return timedelta(seconds=seconds * random.uniform(0.8, 1.2))  # noqa: S311 - spreading, not secrecy
 
 
-async def _record(parts: Parts, result: _Result, now: datetime) -> None:
+async def _record(parts: Parts, sender: Sender, result: _Result, now: datetime) -> None:
     async with parts.sessions.begin() as session:
+        await breakers.trip(session, sender.id, result.refusals, now=now)
         await messages.skip(session, result.skipped, now=now)
         await messages.retry(session, result.retries, now=now)
         await messages.mark_unknown(session, result.unknown, "no answer came back; the status webhook will tell")
@@ -256,12 +267,13 @@ async def _contents(parts: Parts, batch: list[Claimed]) -> tuple[dict[UUID, dict
         media = await _media(session, batch)
     for claimed in batch:
         current = known.get(claimed.template_version_id) if claimed.template_version_id else None
-        if current is None or current[0].status is not TemplateStatus.APPROVED:
-            status = current[0].status if current else "gone"
-            error = f"the template is {status}"
-            result.reports.append(Report(EventKind.REJECTED, utc_now(), message_id=claimed.id, error=error))
+        if current is None:
+            result.skipped.append((claimed.id, SkipReason.BAD_PARAMETERS))
             continue
         used, version = current
+        if used.status is not TemplateStatus.APPROVED:
+            _without_template(result, claimed, used)
+            continue
         try:
             parameters = _with_media(claimed.parameters, version.components, media)
             problem = next(template.parameter_problems(version.components, parameters), None)
@@ -276,6 +288,16 @@ async def _contents(parts: Parts, batch: list[Claimed]) -> tuple[dict[UUID, dict
             result.skipped.append((claimed.id, SkipReason.BAD_PARAMETERS))
             log.warning("message.unrenderable", message_id=str(claimed.id), error=type(broken).__name__)
     return contents, result
+
+
+def _without_template(result: _Result, claimed: Claimed, used: Template) -> None:
+    """A campaign's message waits for the template's approval, with the campaign; others fail."""
+    meaning = f"the template {used.name} is {used.status}"
+    if claimed.campaign_id is None:
+        result.reports.append(Report(EventKind.REJECTED, utc_now(), message_id=claimed.id, error=meaning))
+    else:
+        result.refusals.append(Refusal(ERRORS[TEMPLATE_UNUSABLE], claimed.template_version_id))
+        result.released.append(claimed.id)
 
 
 async def _templates(session: AsyncSession, versions: set[UUID]) -> dict[UUID, tuple[Template, TemplateVersion]]:
@@ -326,3 +348,17 @@ async def ring_due(ctx: dict[str, Any]) -> None:
         )
         for campaign_id in await session.scalars(select(Campaign.id).where(waiting)):
             queue.ring_after_commit(session, queue.EXPAND_CAMPAIGN, campaign_id)
+
+
+async def check_breakers(ctx: dict[str, Any]) -> None:
+    """The sweep of what stands still: stop campaigns that fail, let numbers go on whose token works again."""
+    parts: Parts = ctx["parts"]
+    async with transaction(parts.sessions, parts.doorbell) as session:
+        await breakers.stop_failing(session, now=utc_now())
+    async with parts.sessions() as session:
+        waiting = await breakers.waiting_for_token(session)
+    for sender in waiting:
+        if await parts.whatsapp.works_for(sender.phone_number_id):
+            async with transaction(parts.sessions, parts.doorbell) as session:
+                await senders.resume(session, sender.id)
+            log.info("sender.resumed", sender_id=str(sender.id))

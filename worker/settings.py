@@ -74,6 +74,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
         ],
         cron_jobs=[
             cron(sending.ring_due, second=EVERY_2_S, run_at_startup=True),
+            cron(sending.check_breakers, second=EVERY_10_S),
             cron(recording.sweep_webhooks, second=EVERY_2_S),
             cron(importing.ring_imports, second=EVERY_10_S),
             cron(exporting.ring_audits, second=EVERY_10_S),

@@ -5,6 +5,7 @@ keeps the instant of its next free slot (the virtual scheduling form of the gene
 I.371), so no window of a second holds more than the limit.
 """
 
+import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import cast
@@ -56,9 +57,49 @@ class Limit:
 
 async def reserve(valkey: Redis, limits: list[Limit], wanted: int) -> Slots:
     """Take `wanted` slots under all the limits at once, or none."""
-    intervals = [round(1_000_000 / (limit.per_second * MARGIN)) for limit in limits]
+    factors = [await _factor(valkey, limit.name) for limit in limits]
+    speeds = [limit.per_second * MARGIN * factor for limit, factor in zip(limits, factors, strict=True)]
+    intervals = [round(1_000_000 / speed) for speed in speeds]
     keys = [f"throttle:{limit.name}" for limit in limits]
     arguments = [str(number) for number in (wanted, round(MOST_AHEAD_S * 1_000_000), *intervals)]
     answer = await cast(Awaitable[list[int]], valkey.eval(_RESERVE, len(keys), *keys, *arguments))
     count, wait, spacing = (int(part) for part in answer)
     return Slots(count, max(0, wait) / 1_000_000, spacing / 1_000_000)
+
+
+# The provider refused because of its limiter: slow down, at most once a second, and win it back slowly
+# (additive increase, multiplicative decrease). Stored as the factor and the instant it was set.
+SLOWED = 0.7
+LEAST = 0.05
+WON_BACK_PER_S = 0.05
+
+_SLOW_DOWN = """
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local factor, since = 1, now
+local kept = redis.call('HMGET', KEYS[1], 'factor', 'since')
+if kept[1] then
+    factor, since = tonumber(kept[1]), tonumber(kept[2])
+    if now - since < 1 then return kept[1] end
+    factor = math.min(1, factor + (now - since) * tonumber(ARGV[3]))
+end
+factor = math.max(tonumber(ARGV[2]), factor * tonumber(ARGV[1]))
+redis.call('HSET', KEYS[1], 'factor', tostring(factor), 'since', string.format('%.6f', now))
+redis.call('EXPIRE', KEYS[1], 3600)
+return tostring(factor)
+"""
+
+
+async def slow_down(valkey: Redis, name: str) -> None:
+    """The provider's limiter refused: everyone under this limit slows down for now."""
+    arguments = [str(number) for number in (SLOWED, LEAST, WON_BACK_PER_S)]
+    await cast(Awaitable[str], valkey.eval(_SLOW_DOWN, 1, f"throttle:factor:{name}", *arguments))
+
+
+async def _factor(valkey: Redis, name: str) -> float:
+    """The share of the limit to use now: 1 unless the provider's limiter refused lately."""
+    kept = await cast(Awaitable[list[bytes | None]], valkey.hmget(f"throttle:factor:{name}", ["factor", "since"]))
+    if kept[0] is None or kept[1] is None:
+        return 1.0
+    seconds = max(0.0, time.time() - float(kept[1]))
+    return min(1.0, float(kept[0]) + seconds * WON_BACK_PER_S)

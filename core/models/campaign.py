@@ -40,6 +40,7 @@ class Campaign(WithId):
     expand_cursor: Mapped[UUID | None]  # last contact expanded, so that a crash resumes
     paused_at: Mapped[datetime | None]
     pause_reason: Mapped[str | None]
+    pause_code: Mapped[str | None]  # template:ID or failures when a breaker stopped it; null when a person did
     cancelled_at: Mapped[datetime | None]
 
 

@@ -20,3 +20,4 @@ class Sender(WithId):
     messages_per_second: Mapped[int] = mapped_column(server_default=text("80"))  # inbound and outbound together
     paused_at: Mapped[datetime | None]
     pause_reason: Mapped[str | None]
+    pause_code: Mapped[str | None]  # provider:CODE when a refusal stopped it; null when a person did

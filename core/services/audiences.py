@@ -121,17 +121,6 @@ def obstacle(purpose: Purpose) -> Any:
     stopped = exists(select(1).where(*said_stop).correlate(Contact))
     weak = func.coalesce(func.strpos(GRADES, state.grade), 99) > GRADES.index(purpose.min_grade) + 1
     overlays = cast(state.overlays, Text)
-    # A stop may have named a wider scope before any purpose had a state of its own.
-    wider = aliased(ConsentState)
-    withdrawn_before = exists(
-        select(1)
-        .where(
-            wider.contact_id == Contact.id,
-            wider.purpose.in_(scopes_of(purpose.code)),
-            wider.state == State.WITHDRAWN,
-        )
-        .correlate(Contact)
-    )
     return case(
         (literal(purpose.halted), SkipReason.KILL_SWITCH.value),
         (not_(address), SkipReason.NO_ADDRESS.value),
@@ -144,7 +133,6 @@ def obstacle(purpose: Purpose) -> Any:
         (state.state == State.EXPIRED, SkipReason.EXPIRED.value),
         (state.state == State.INVALID, SkipReason.INVALID.value),
         (state.state == State.CLOSED, SkipReason.TENURE_CLOSED.value),
-        (and_(state.state.is_(None), withdrawn_before), SkipReason.WITHDRAWN.value),
         (not_(literal(purpose.needs_consent)), None),
         (func.coalesce(state.state, State.NONE) != State.SUBSCRIBED, SkipReason.NO_CONSENT.value),
         (state.expires_at <= func.now(), SkipReason.EXPIRED.value),

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import queue, template
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
-from core.services import audiences, expansion, messages, senders, templates
+from core.services import audiences, breakers, expansion, messages, senders, templates
 from core.services.expansion import Arm
 from core.services.paging import Page, page
 from core.statuses import OPEN, CampaignStatus, DeliveryStatus, TemplateStatus
@@ -251,13 +251,7 @@ async def resume(session: AsyncSession, campaign_id: UUID) -> Campaign:
     campaign = await get(session, campaign_id, lock=True)
     if campaign.status is not CampaignStatus.PAUSED:
         raise Conflict("only a paused campaign can be resumed", status=campaign.status)
-    campaign.paused_at = campaign.pause_reason = None
-    if campaign.expanded_at is None:
-        campaign.status = CampaignStatus.EXPANDING
-        queue.ring_after_commit(session, queue.EXPAND_CAMPAIGN, campaign.id)
-    else:
-        campaign.status = CampaignStatus.SENDING
-        queue.ring_after_commit(session, queue.SEND_MESSAGES, campaign.sender_id)
+    breakers.resume_campaign(session, campaign)
     return campaign
 
 

@@ -4,8 +4,10 @@ All opt-outs of a file come first, so that a person who is in it twice ends opte
 that also moves the pointer, so a crash resumes where it stopped and no row counts twice.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -25,6 +27,7 @@ from core.consent.acts import MARKETING, Act, ActorType, Method
 from core.consent.imports import ImportOutcome, RowFacts, classify
 from core.consent.registry import Registry, load_registry
 from core.consent.state import EventType, Grade, is_scope
+from core.db import Sessions
 from core.errors import NotFound, RuleViolation
 from core.keys import Keyring
 from core.models import Contact, ContactAddress, Import, ImportRow, Notice
@@ -66,6 +69,9 @@ HEADERS: dict[str, tuple[str, ...]] = {
 CONTACT_FIELDS = ("phone", "name", "language", "country", "time_zone")
 CONSENT_FIELDS = tuple(name for name in HEADERS if name not in CONTACT_FIELDS)
 REQUIRED_EVIDENCE = ("method", "collection_point", "source_record_id", "evidence_ref")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_BREAK = re.compile("[\t\n\r]")  # fine in a name or an attribute, never in what the ledger seals
+FIRST_YEAR = 2009  # nobody agreed to messages on WhatsApp before there was one
 _METHODS = frozenset(method.value for method in Method)
 IN_WORDS = frozenset({"opt_in", "optin", "opt-in", "yes", "true", "1", "subscribe", "同意"})
 OUT_WORDS = frozenset({"opt_out", "optout", "opt-out", "no", "false", "0", "unsubscribe", "stop", "拒否"})
@@ -261,7 +267,8 @@ class Reader:
             number = phone.parse(row.values.get("phone", ""), region=row.values.get("country", self.region)[:2].upper())
         except PhoneError as bad:
             return None, bad.message, False
-        mark = blake2b(f"{row.action == 'opt_out'}|{number.match_key}".encode(), digest_size=8).digest()
+        said = f"{row.action}|{row.values.get('purpose', '')}|{number.match_key}"
+        mark = blake2b(said.encode(), digest_size=8).digest()
         again = mark in self.seen
         self.seen.add(mark)
         return number, None, again
@@ -288,7 +295,7 @@ async def work_chunk(
         elif (problem := _problem(row, registry, now)) is not None:
             verdicts.add(job, row, ImportOutcome.REJECTED, reason=problem)
         elif again:
-            verdicts.add(job, row, ImportOutcome.DUPLICATE, reason="the same number is in this file before")
+            verdicts.add(job, row, ImportOutcome.DUPLICATE, reason="the same number said the same before in this file")
         else:
             good.append((row, number))
     ids = await _contacts(session, job, good)
@@ -304,12 +311,17 @@ async def work_chunk(
 
 
 def _problem(row: Row, registry: Registry, now: datetime) -> str | None:
-    """What makes a whole row unusable."""
+    """What makes a whole row unusable. An opt-out needs a number and nothing else: it is never lost to a bad cell."""
+    if row.action == "opt_out":
+        return None
     ids = [row.values.get(name, "") for name in ("source_record_id", "evidence_ref", "notice_id", "purpose")]
     if any(value[:1] in "=+-@" and value for value in ids):
         return "an identifier looks like a formula"
-    everything = [*row.values.values(), *row.attributes.values(), *row.attributes]
-    if any(ord(character) < 32 and character not in "\n\t\r" for value in everything for character in value):
+    if tabular.SURPLUS in row.attributes:
+        return "the row has more cells than the header has columns: put quotes around a cell with a comma in it"
+    sealed = [value for name, value in row.values.items() if name not in ("phone", "name")]
+    loose = [row.values.get("phone", ""), row.values.get("name", ""), *row.attributes.values(), *row.attributes]
+    if any(_CONTROL.search(value) for value in [*sealed, *loose]) or any(_BREAK.search(value) for value in sealed):
         return "a cell holds control characters"
     if row.action not in (None, "opt_in", "opt_out"):
         return f"the action {row.action[:30]!r} is neither opt_in nor opt_out"
@@ -322,6 +334,8 @@ def _problem(row: Row, registry: Registry, now: datetime) -> str | None:
             return "occurred_at is no time with its zone, such as 2026-05-01T09:30:00+02:00"
         if at is not None and at > now:
             return "occurred_at is in the future"
+        if at is not None and at.year < FIRST_YEAR:
+            return f"occurred_at is before {FIRST_YEAR}"
     return None
 
 
@@ -507,6 +521,18 @@ def _notice(row: Row, registry: Registry) -> Notice | None:
     return max(matching, key=lambda notice: notice.version, default=None)
 
 
-async def is_first(session: AsyncSession) -> bool:
-    """Take the imports' turn for the length of this transaction; False when another worker has it."""
-    return bool(await session.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('imports'))")))
+@asynccontextmanager
+async def turn(sessions: Sessions) -> AsyncIterator[bool]:
+    """Whether it is this worker's turn to import; the others are told no until it ends, however it ends.
+
+    The lock belongs to a connection without a transaction: one that idles in a transaction is closed after a
+    minute, and files take longer.
+    """
+    async with sessions() as session:
+        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        mine = bool(await session.scalar(text("SELECT pg_try_advisory_lock(hashtext('imports'))")))
+        try:
+            yield mine
+        finally:
+            if mine:
+                await session.execute(text("SELECT pg_advisory_unlock(hashtext('imports'))"))

@@ -204,15 +204,17 @@ class Retry:
     not_before: datetime
     code: int
     detail: str
+    counts: bool = True  # a refusal that stopped the whole number or template is no attempt of this message
 
 
 _RETRY = text(
     """
-    WITH again AS (SELECT * FROM unnest(:ids, :instants, :codes, :details, :keys)
-                       AS r(id, not_before, code, detail, event_key)),
+    WITH again AS (SELECT * FROM unnest(:ids, :instants, :codes, :details, :counts, :keys)
+                       AS r(id, not_before, code, detail, counts, event_key)),
     moved AS (
         UPDATE messages m SET status = 'queued', not_before = a.not_before, lease_until = NULL,
-                              error_code = a.code, error = a.detail
+                              error_code = a.code, error = a.detail,
+                              attempt = m.attempt - CASE WHEN a.counts THEN 0 ELSE 1 END
           FROM again a WHERE m.id = a.id AND m.status = 'sending'
      RETURNING m.id, m.queued_on, m.attempt, a.code, a.event_key)
     INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, error_code, attempt, reason)
@@ -224,6 +226,7 @@ _RETRY = text(
     array("instants", DateTime(timezone=True)),
     array("codes", BigInteger()),
     array("details", Text()),
+    array("counts", Boolean()),
     array("keys", Uuid()),
 )
 
@@ -238,6 +241,7 @@ async def retry(session: AsyncSession, retries: Sequence[Retry], *, now: datetim
                 "instants": [each.not_before for each in retries],
                 "codes": [each.code for each in retries],
                 "details": [each.detail for each in retries],
+                "counts": [each.counts for each in retries],
                 "keys": [
                     event_key(str(each.message_id), EventKind.REJECTED, now, f"retry {each.code}") for each in retries
                 ],

@@ -68,6 +68,6 @@ async def pause(session: AsyncSession, sender_id: UUID, *, reason: str, now: dat
 
 async def resume(session: AsyncSession, sender_id: UUID) -> Sender:
     sender = await get(session, sender_id, lock=True)
-    sender.paused_at, sender.pause_reason = None, None
+    sender.paused_at = sender.pause_reason = sender.pause_code = None
     queue.ring_after_commit(session, queue.SEND_MESSAGES, sender_id)
     return sender

@@ -18,7 +18,7 @@ from core.clock import utc_now
 from core.errors import AppError
 from core.keys import Keyring
 from core.models import Message, ParkedStatus, WebhookEvent, WebhookField
-from core.services import consents, inbound, messages, templates
+from core.services import breakers, consents, inbound, messages, templates
 from core.services.messages import Report, array
 from core.settings import Settings
 from core.statuses import WebhookStatus
@@ -136,7 +136,11 @@ async def _apply(session: AsyncSession, those: Sequence[Parsed], *, keyring: Key
         if verdict.quality is not None:
             await templates.set_quality(session, verdict.provider_id, verdict.quality)
         elif verdict.event is not None:
-            await templates.set_status(session, verdict.provider_id, event=verdict.event, reason=verdict.reason)
+            changed = await templates.set_status(
+                session, verdict.provider_id, event=verdict.event, reason=verdict.reason
+            )
+            if changed is not None:
+                await breakers.follow_template(session, changed, now=now)
     await _count_fields(session, sum((parsed.fields for parsed in those), Counter()))
 
 

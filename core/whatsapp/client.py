@@ -108,6 +108,14 @@ class WhatsAppClient:
             return _broken(broken)
         return _read_answer(response)
 
+    async def works_for(self, phone_number_id: str) -> bool:
+        """Whether the token is accepted for this number now."""
+        try:
+            response = await self.http.get(self._path(phone_number_id), params={"fields": "id"})
+        except httpx.RequestError:
+            return False
+        return response.is_success
+
     async def create_template(self, waba_id: str, definition: dict[str, Any]) -> payloads.CreatedTemplate:
         """Submit a template for review; raises RuleViolation with the provider's reason."""
         response = await self._call("POST", f"{waba_id}/message_templates", json=definition)

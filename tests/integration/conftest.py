@@ -74,7 +74,8 @@ async def stack(
         )
         parts = Parts(settings, sessions, pool, bells, whatsapp, keyring)
         client = httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://kairan.test")
-        stack = Stack(settings, sessions, api, client, simulator.state.sandbox, parts, bells)
+        steering = httpx.AsyncClient(transport=httpx.ASGITransport(simulator), base_url="http://sandbox.test")
+        stack = Stack(settings, sessions, api, client, simulator.state.sandbox, parts, bells, steering)
         stack.client = await stack.sign_in(Role.MARKETER)
         yield stack
         await whatsapp.aclose()

@@ -49,10 +49,16 @@ class Stack:
     sandbox: Sandbox
     parts: Parts
     bells: Bells
+    steering: httpx.AsyncClient  # of the sandbox's inspection API
 
     @property
     def ctx(self) -> dict[str, Any]:
         return {"parts": self.parts}
+
+    async def steer(self, method: str, path: str, body: object) -> None:
+        """Make something happen at the provider."""
+        answer = await self.steering.request(method, f"/_sandbox/{path}", json=body)
+        assert answer.is_success, answer.text
 
     async def work(self) -> None:
         """Run rung jobs until no bell is left."""
@@ -69,6 +75,15 @@ class Stack:
             if self.sandbox_is_quiet() and not self.bells.waiting:
                 return
             assert asyncio.get_running_loop().time() < ends, "the sandbox did not settle"
+            await asyncio.sleep(0.05)
+
+    async def until(self, is_so: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
+        """Work until something is so: for tests in which the sandbox has plans for hours ahead."""
+        ends = asyncio.get_running_loop().time() + seconds
+        while not await is_so():
+            assert asyncio.get_running_loop().time() < ends, "it never was so"
+            await recording.sweep_webhooks(self.ctx)
+            await self.work()
             await asyncio.sleep(0.05)
 
     def sandbox_is_quiet(self) -> bool:

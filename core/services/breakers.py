@@ -1,0 +1,143 @@
+"""Circuit breakers: what the provider's refusals stop, why, and what starts again by itself.
+
+| The provider says | Stops | Starts again |
+|---|---|---|
+| the token is invalid | every number of the account | by itself, when a probe succeeds |
+| the account is locked, unpaid or lacks a permission | every number of the account | one click, once it is mended |
+| the number is not registered, flagged, gone | the number | one click |
+| the template is paused, disabled or missing | campaigns that use it | by itself, on its approval; else one click |
+| (nothing) half of a campaign's last messages failed | the campaign | one click |
+
+What is stopped keeps its messages queued: a refusal of this kind is nobody's delivery failure.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Select, case, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core import queue
+from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
+from core.statuses import CampaignStatus, TemplateStatus
+from core.whatsapp.errors import ERRORS, Action, ProviderError
+
+log = structlog.get_logger()
+
+STOPPING = frozenset({Action.REFRESH_TOKEN, Action.PAUSE_ACCOUNT, Action.PAUSE_SENDER, Action.STOP_TEMPLATE})
+TOKEN_CODES = frozenset(f"provider:{code}" for code, row in ERRORS.items() if row.action is Action.REFRESH_TOKEN)
+FAILURES = "failures"
+FAILURE_WINDOW = timedelta(minutes=2)
+FAILURE_LEAST = 50  # outcomes in the window before a share means anything
+FAILURE_SHARE = 0.5
+# What these codes say about the template itself.
+_TEMPLATE_STATUS = {132015: TemplateStatus.PAUSED, 132016: TemplateStatus.DISABLED}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One refusal that stops something."""
+
+    error: ProviderError
+    template_version_id: UUID | None
+
+
+async def trip(session: AsyncSession, sender_id: UUID, refusals: Iterable[Refusal], *, now: datetime) -> None:
+    """Stop what the refusals concern, each thing once."""
+    for refusal in set(refusals):
+        error, action = refusal.error, refusal.error.action
+        if action is Action.STOP_TEMPLATE:
+            if refusal.template_version_id is not None:
+                template = await _template_of(session, refusal.template_version_id)
+                template.status = _TEMPLATE_STATUS.get(error.code, template.status)
+                await stop_template(session, template, reason=_sentence(error), now=now)
+        elif action in STOPPING:
+            await _stop_senders(session, sender_id, error, whole_account=action is not Action.PAUSE_SENDER, now=now)
+
+
+def _sentence(error: ProviderError) -> str:
+    return f"{error.meaning} ({error.code}). {error.next_step}"
+
+
+async def _stop_senders(
+    session: AsyncSession, sender_id: UUID, error: ProviderError, *, whole_account: bool, now: datetime
+) -> None:
+    account = select(Sender.waba_id).where(Sender.id == sender_id).scalar_subquery()
+    whose = Sender.waba_id == account if whole_account else Sender.id == sender_id
+    going = select(Sender).where(whose, Sender.paused_at.is_(None)).order_by(Sender.id).with_for_update()
+    for sender in await session.scalars(going):
+        sender.paused_at, sender.pause_reason = now, _sentence(error)
+        sender.pause_code = f"provider:{error.code}"
+        log.warning("sender.stopped", sender_id=str(sender.id), code=error.code)
+
+
+async def _template_of(session: AsyncSession, version_id: UUID) -> Template:
+    joined = select(Template).join(TemplateVersion, TemplateVersion.template_id == Template.id)
+    return (await session.scalars(joined.where(TemplateVersion.id == version_id).with_for_update(of=Template))).one()
+
+
+def _using(template_id: UUID) -> Select[UUID]:
+    versions = select(TemplateVersion.id).where(TemplateVersion.template_id == template_id)
+    return select(CampaignVariant.campaign_id).where(CampaignVariant.template_version_id.in_(versions))
+
+
+async def stop_template(session: AsyncSession, template: Template, *, reason: str, now: datetime) -> None:
+    """Pause the campaigns that send this template now."""
+    going = (Campaign.id.in_(_using(template.id)), Campaign.status == CampaignStatus.SENDING)
+    for campaign in await session.scalars(select(Campaign).where(*going).order_by(Campaign.id).with_for_update()):
+        campaign.status, campaign.paused_at = CampaignStatus.PAUSED, now
+        campaign.pause_reason, campaign.pause_code = reason, f"template:{template.id}"
+        log.warning("campaign.stopped", campaign_id=str(campaign.id), template_id=str(template.id))
+
+
+async def follow_template(session: AsyncSession, template: Template, *, now: datetime) -> None:
+    """The provider changed a template's status: stop its campaigns, or let those it stopped go on."""
+    if template.status is not TemplateStatus.APPROVED:
+        reason = f"the template {template.name} is {template.status}"
+        await stop_template(session, template, reason=reason, now=now)
+        return
+    stopped = (Campaign.pause_code == f"template:{template.id}", Campaign.status == CampaignStatus.PAUSED)
+    for campaign in await session.scalars(select(Campaign).where(*stopped).order_by(Campaign.id).with_for_update()):
+        resume_campaign(session, campaign)
+        log.info("campaign.resumed", campaign_id=str(campaign.id), template_id=str(template.id))
+
+
+def resume_campaign(session: AsyncSession, campaign: Campaign) -> None:
+    """Take the pause away and ring for what is left."""
+    campaign.paused_at = campaign.pause_reason = campaign.pause_code = None
+    if campaign.expanded_at is None:
+        campaign.status = CampaignStatus.EXPANDING
+        queue.ring_after_commit(session, queue.EXPAND_CAMPAIGN, campaign.id)
+    else:
+        campaign.status = CampaignStatus.SENDING
+        queue.ring_after_commit(session, queue.SEND_MESSAGES, campaign.sender_id)
+
+
+async def stop_failing(session: AsyncSession, *, now: datetime) -> int:
+    """Pause campaigns half of whose last messages failed; returns how many."""
+    since = now - FAILURE_WINDOW
+    failed = func.count(case((Message.failed_at > since, 1)))
+    outcomes = func.count()
+    recent = or_(Message.failed_at > since, Message.delivered_at > since, Message.read_at > since)
+    failing = (
+        select(Message.campaign_id)
+        .join(Campaign, Campaign.id == Message.campaign_id)
+        .where(Campaign.status == CampaignStatus.SENDING, recent)
+        .group_by(Message.campaign_id)
+        .having(outcomes >= FAILURE_LEAST, failed >= FAILURE_SHARE * outcomes)
+    )
+    going = select(Campaign).where(Campaign.id.in_(failing)).order_by(Campaign.id).with_for_update()
+    stopped = list(await session.scalars(going))
+    for campaign in stopped:
+        campaign.status, campaign.paused_at, campaign.pause_code = CampaignStatus.PAUSED, now, FAILURES
+        campaign.pause_reason = "Half of the last messages failed. Look at the failures, mend the cause, resume."
+        log.warning("campaign.stopped", campaign_id=str(campaign.id), code=FAILURES)
+    return len(stopped)
+
+
+async def waiting_for_token(session: AsyncSession) -> list[Sender]:
+    """Numbers that stand still because the token was refused."""
+    return list(await session.scalars(select(Sender).where(Sender.pause_code.in_(TOKEN_CODES)).order_by(Sender.id)))

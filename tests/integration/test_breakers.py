@@ -1,0 +1,107 @@
+"""What the provider's refusals stop, what goes on, and what starts again by itself."""
+
+import pytest
+from sqlalchemy import select
+
+from core.models import Message, MessageEvent, Template
+from core.statuses import EventKind
+from sandbox.faults import Fault, FaultName
+from tests.integration.stack import Stack
+from tests.integration.test_sending import PEOPLE, a_running_campaign, accepted_by_provider, statuses
+from worker import sending
+
+
+async def test_an_expired_token_stops_the_number_and_a_working_one_starts_it_again(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack)
+    stack.sandbox.faults.replace({"token_expired": Fault()})
+
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+
+    found = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()
+    assert found["waiting"]["reason"] == "sender_paused"
+    assert "KAIRAN_WHATSAPP_ACCESS_TOKEN" in found["waiting"]["detail"]
+    assert await statuses(stack) == {"queued": len(PEOPLE)}
+
+    await sending.check_breakers(stack.ctx)
+    assert stack.bells.waiting == []  # the token is refused still
+
+    stack.sandbox.faults.replace({})
+    await sending.check_breakers(stack.ctx)
+    await stack.settle()
+    assert await statuses(stack) == {"read": len(PEOPLE)}
+    assert set(accepted_by_provider(stack).values()) == {1}
+
+
+@pytest.mark.parametrize(("fault", "code"), [("account_locked", 131031), ("error", 131042)])
+async def test_a_locked_or_unpaid_account_waits_for_a_person(stack: Stack, fault: FaultName, code: int) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:5])
+    stack.sandbox.faults.replace({fault: Fault(code=code)})
+
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+    stack.sandbox.faults.replace({})
+    await sending.check_breakers(stack.ctx)
+
+    assert await statuses(stack) == {"queued": 5}
+    sender = (await stack.client.get("/api/senders")).json()["items"][0]
+    assert (sender["pause_code"], sender["paused_at"] is not None) == (f"provider:{code}", True)
+
+    await stack.client.post(f"/api/senders/{sender['id']}/resume")
+    await stack.settle()
+    assert await statuses(stack) == {"read": 5}
+
+
+async def test_a_paused_template_stops_its_campaign_and_its_approval_lets_it_go_on(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack)
+    stack.sandbox.faults.replace({"template_paused": Fault(count=1)})
+
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+
+    found = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()
+    assert found["status"] == "paused"
+    assert "paused because of low quality" in found["pause_reason"]
+    async with stack.sessions() as session:
+        template = (await session.scalars(select(Template))).one()
+        attempts = set(await session.scalars(select(Message.attempt).where(Message.status == "queued")))
+    assert (template.status, attempts) == ("paused", {0})
+
+    stack.sandbox.faults.replace({})
+    await stack.steer("POST", f"templates/{template.provider_id}", {"action": "approve"})
+
+    async def everybody_read_it() -> bool:
+        return (await statuses(stack))["read"] == len(PEOPLE)
+
+    await stack.until(everybody_read_it)
+    assert set(accepted_by_provider(stack).values()) == {1}
+
+
+async def test_a_campaign_whose_messages_fail_is_stopped(stack: Stack) -> None:
+    people = [f"+4917055555{number:02d}" for number in range(70)]
+    campaign = await a_running_campaign(stack, people, messages_per_minute=6000)
+    for phone in people:
+        await stack.steer("PUT", f"people/{phone.lstrip('+')}", {"on_whatsapp": False})
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+    await stack.settle()
+    before = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()
+    assert before["failures"][0]["code"] == 131026
+
+    async with stack.sessions.begin() as session:  # something is left to stop
+        one = (await session.scalars(select(Message).limit(1))).one()
+        one.status = one.status.QUEUED
+    await sending.check_breakers(stack.ctx)
+
+    found = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()
+    assert (found["status"], found["pause_code"]) == ("paused", "failures")
+
+
+async def test_a_refusal_by_the_limiter_slows_the_number_down_and_is_no_delivery_failure(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:3])
+    stack.sandbox.faults.replace({"rate_limited": Fault(count=3)})
+
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+
+    factor = await stack.parts.valkey.hget(f"throttle:factor:sender:{campaign['sender_id']}", "factor")
+    assert 0 < float(factor) < 1
+    assert await statuses(stack) == {"queued": 3}
+    async with stack.sessions() as session:
+        kinds = set(await session.scalars(select(MessageEvent.kind)))
+    assert kinds == {EventKind.REJECTED}
