@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from api import problems
 from api.audiences import AudienceController
 from api.auth import BearerAuth
+from api.bodies import CheckedRequest
 from api.campaigns import CampaignController
 from api.consents import AuditController, ConsentController, LedgerController
 from api.contacts import ContactController
@@ -99,6 +100,7 @@ def create_app(
         },
         lifespan=[_running(settings, provider, ringer)],
         openapi_config=_openapi(),
+        request_class=CheckedRequest,
         request_max_body_size=MAX_BODY,
         logging_config=None,
     )

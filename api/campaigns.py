@@ -1,36 +1,58 @@
 """Campaigns: build, review, launch, watch, stop."""
 
 from collections.abc import Sequence
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from typing import Annotated, Any, Self
 from uuid import UUID
 
 from litestar import Controller, Response, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType, to_builtins
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.auth import MARKETING, READ_MARKETING, READ_PEOPLE, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut, Words
 from api.senders import ReasonIn
-from api.state import Db, Held, Now
+from api.sentences import LOCAL_TIME
+from api.state import Db, Held, Now, Parts, worker_alive
 from core.errors import NotFound, RuleViolation
 from core.models import Campaign, Message
-from core.services import audiences, campaigns, contacts, expansion, people, reviews, senders
+from core.services import audiences, campaigns, contacts, expansion, links, people, reviews, senders
 from core.services.campaigns import Plan, VariantPlan
 from core.statuses import CampaignStatus, Category, DeliveryStatus, SkipReason, TemplateStatus
 from core.whatsapp.errors import explain
 
+LocalTime = Annotated[str, Meta(pattern=LOCAL_TIME, description="HH:MM in the recipient's zone")]
 
-LocalTime = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="HH:MM in the recipient's zone")]
+
+class ParameterIn(Struct, forbid_unknown_fields=True):
+    """What fills one placeholder: one of text, source (with a fallback), media_id, link or payload."""
+
+    text: str | UnsetType = UNSET
+    source: str | UnsetType = UNSET
+    fallback: str | UnsetType = UNSET
+    media_id: UUID | UnsetType = UNSET
+    link: Annotated[str, Meta(max_length=2000)] | UnsetType = UNSET
+    payload: str | UnsetType = UNSET
 
 
 class VariantIn(Struct, forbid_unknown_fields=True):
     label: Annotated[str, Meta(min_length=1, max_length=50)]
     template_id: UUID
-    parameters: dict[str, dict[str, Any]]
+    parameters: dict[str, ParameterIn]
     weight: Annotated[int, Meta(ge=1, le=1000)] = 1
+
+    def filled(self) -> dict[str, Any]:
+        """The parameters without what was left out; raises RuleViolation for a link that leads nowhere."""
+        for key, given in self.parameters.items():
+            if given.link is not UNSET and not links.is_address(given.link):
+                raise RuleViolation(
+                    f"{key} needs a whole http(s) address, such as https://shop.example/sale",
+                    field=f"parameters.{key}",
+                )
+        found: dict[str, Any] = to_builtins(self.parameters)
+        return found
 
 
 class CampaignIn(Struct, forbid_unknown_fields=True):
@@ -54,7 +76,7 @@ class CampaignIn(Struct, forbid_unknown_fields=True):
             messages_per_minute=self.messages_per_minute,
             quiet_from=time.fromisoformat(self.quiet_from) if self.quiet_from else None,
             quiet_until=time.fromisoformat(self.quiet_until) if self.quiet_until else None,
-            variants=[VariantPlan(v.label, v.weight, v.template_id, v.parameters) for v in self.variants],
+            variants=[VariantPlan(v.label, v.weight, v.template_id, v.filled()) for v in self.variants],
         )
 
 
@@ -70,6 +92,15 @@ class ScheduleIn(Struct, forbid_unknown_fields=True):
 class TestIn(Struct, forbid_unknown_fields=True):
     phone: str
     variant: str
+
+
+class SettleIn(Struct, forbid_unknown_fields=True):
+    older_than_minutes: Annotated[int, Meta(ge=5, le=43_200)] = 60
+    dry_run: bool = True
+
+
+class SettleOut(Struct):
+    messages: int
 
 
 class TestOut(Struct):
@@ -130,6 +161,7 @@ class CampaignOut(Struct):
     launched_at: datetime | None
     paused_at: datetime | None
     pause_reason: str | None
+    pause_code: str | None  # template:ID or failures when a breaker stopped it
     balance: dict[str, int]
 
 
@@ -226,16 +258,18 @@ async def _common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict
             "launched_at": campaign.launched_at,
             "paused_at": campaign.paused_at,
             "pause_reason": campaign.pause_reason,
+            "pause_code": campaign.pause_code,
             "balance": balances[campaign.id],
         }
         for campaign in those
     ]
 
 
-async def _detail(session: AsyncSession, campaign: Campaign, now: datetime) -> CampaignDetailOut:
+async def _detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: datetime) -> CampaignDetailOut:
     await session.flush()
+    alive = await worker_alive(parts)
     pace = await campaigns.pace(session, campaign, now=now)
-    waiting = await campaigns.waiting(session, campaign, now=now)
+    waiting = await campaigns.waiting(session, campaign, worker_alive=alive, now=now)
     failures = await campaigns.failures_by_code(session, campaign.id)
     return CampaignDetailOut(
         **(await _common(session, [campaign]))[0],
@@ -267,30 +301,36 @@ class CampaignController(Controller):
 
     @post(guards=[MARKETING])
     async def create(
-        self, data: JSONBody[CampaignIn], request: AuthedRequest, session: Db, now: Now
+        self, data: JSONBody[CampaignIn], request: AuthedRequest, parts: Held, session: Db, now: Now
     ) -> Response[CampaignDetailOut]:
         """A draft; nothing is sent before it was reviewed and launched."""
 
         async def make() -> CampaignDetailOut:
             campaign = await campaigns.add(session, data.plan(), created_by=request.user.user_id)
             await people.note(session, request.user, "campaign.created", "campaign", campaign.id)
-            return await _detail(session, campaign, now)
+            return await _detail(session, parts, campaign, now)
 
         return await once(request, session, CampaignDetailOut, make)
 
     @get("/{campaign_id:uuid}", guards=[READ_MARKETING])
-    async def read(self, campaign_id: FromPath[UUID], session: Db, now: Now) -> CampaignDetailOut:
+    async def read(self, campaign_id: FromPath[UUID], parts: Held, session: Db, now: Now) -> CampaignDetailOut:
         """How it stands: the balance adds up to the audience, and what it waits for is said."""
-        return await _detail(session, await campaigns.get(session, campaign_id), now)
+        return await _detail(session, parts, await campaigns.get(session, campaign_id), now)
 
     @patch("/{campaign_id:uuid}", guards=[MARKETING])
     async def change(
-        self, campaign_id: FromPath[UUID], data: JSONBody[CampaignIn], request: AuthedRequest, session: Db, now: Now
+        self,
+        campaign_id: FromPath[UUID],
+        data: JSONBody[CampaignIn],
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+        now: Now,
     ) -> CampaignDetailOut:
         """Replace a draft's plan; it has to be reviewed again."""
         campaign = await campaigns.change(session, campaign_id, data.plan())
         await people.note(session, request.user, "campaign.changed", "campaign", campaign.id)
-        return await _detail(session, campaign, now)
+        return await _detail(session, parts, campaign, now)
 
     @post("/{campaign_id:uuid}/review", guards=[MARKETING], status_code=200)
     async def review(
@@ -311,7 +351,13 @@ class CampaignController(Controller):
 
     @post("/{campaign_id:uuid}/launch", guards=[MARKETING], status_code=200)
     async def launch(
-        self, campaign_id: FromPath[UUID], data: JSONBody[LaunchIn], request: AuthedRequest, session: Db, now: Now
+        self,
+        campaign_id: FromPath[UUID],
+        data: JSONBody[LaunchIn],
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+        now: Now,
     ) -> Response[CampaignDetailOut]:
         """Start now what was reviewed: the fingerprint names the review."""
 
@@ -320,13 +366,19 @@ class CampaignController(Controller):
             await people.note(
                 session, request.user, "campaign.launched", "campaign", campaign.id, fingerprint=data.fingerprint
             )
-            return await _detail(session, campaign, now)
+            return await _detail(session, parts, campaign, now)
 
         return await once(request, session, CampaignDetailOut, make, status=200)
 
     @post("/{campaign_id:uuid}/schedule", guards=[MARKETING], status_code=200)
     async def schedule(
-        self, campaign_id: FromPath[UUID], data: JSONBody[ScheduleIn], request: AuthedRequest, session: Db, now: Now
+        self,
+        campaign_id: FromPath[UUID],
+        data: JSONBody[ScheduleIn],
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+        now: Now,
     ) -> Response[CampaignDetailOut]:
         """Start at `send_at`, which needs its time zone."""
         if data.send_at.tzinfo is None:
@@ -339,35 +391,60 @@ class CampaignController(Controller):
             await people.note(
                 session, request.user, "campaign.scheduled", "campaign", campaign.id, fingerprint=data.fingerprint
             )
-            return await _detail(session, campaign, now)
+            return await _detail(session, parts, campaign, now)
 
         return await once(request, session, CampaignDetailOut, make, status=200)
 
     @post("/{campaign_id:uuid}/pause", guards=[MARKETING], status_code=200)
     async def pause(
-        self, campaign_id: FromPath[UUID], data: JSONBody[ReasonIn], request: AuthedRequest, session: Db, now: Now
+        self,
+        campaign_id: FromPath[UUID],
+        data: JSONBody[ReasonIn],
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+        now: Now,
     ) -> CampaignDetailOut:
         """Start no new request until it is resumed."""
         campaign = await campaigns.pause(session, campaign_id, reason=data.reason, now=now)
         await people.note(session, request.user, "campaign.paused", "campaign", campaign.id, reason=data.reason)
-        return await _detail(session, campaign, now)
+        return await _detail(session, parts, campaign, now)
 
     @post("/{campaign_id:uuid}/resume", guards=[MARKETING], status_code=200)
     async def resume(
-        self, campaign_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now
+        self, campaign_id: FromPath[UUID], request: AuthedRequest, parts: Held, session: Db, now: Now
     ) -> CampaignDetailOut:
         campaign = await campaigns.resume(session, campaign_id)
         await people.note(session, request.user, "campaign.resumed", "campaign", campaign.id)
-        return await _detail(session, campaign, now)
+        return await _detail(session, parts, campaign, now)
 
     @post("/{campaign_id:uuid}/cancel", guards=[MARKETING], status_code=200)
     async def cancel(
-        self, campaign_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now
+        self, campaign_id: FromPath[UUID], request: AuthedRequest, parts: Held, session: Db, now: Now
     ) -> CampaignDetailOut:
         """Take back every message that has not left."""
         campaign = await campaigns.cancel(session, campaign_id, now=now)
         await people.note(session, request.user, "campaign.cancelled", "campaign", campaign.id)
-        return await _detail(session, campaign, now)
+        return await _detail(session, parts, campaign, now)
+
+    @post("/{campaign_id:uuid}/settle", guards=[MARKETING], status_code=200)
+    async def settle(
+        self,
+        campaign_id: FromPath[UUID],
+        data: JSONBody[SettleIn],
+        request: AuthedRequest,
+        session: Db,
+        now: Now,
+    ) -> SettleOut:
+        """Give up on messages whose answer never came: they become failed, and are never sent again.
+
+        A status webhook that comes later still wins. With `dry_run` they are only counted.
+        """
+        before = now - timedelta(minutes=data.older_than_minutes)
+        count = await campaigns.settle_unknown(session, campaign_id, before=before, dry_run=data.dry_run)
+        if not data.dry_run:
+            await people.note(session, request.user, "campaign.settled", "campaign", campaign_id, messages=count)
+        return SettleOut(count)
 
     @post("/{campaign_id:uuid}/test", guards=[MARKETING], status_code=202)
     async def test(

@@ -1,7 +1,7 @@
 """Consent: one event at a time, the registries behind it, the ledger, and audit packages."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
@@ -12,9 +12,10 @@ from msgspec import Meta, Struct, field
 from api.auth import AUDIT, CONSENT, EVERYBODY, READ_PEOPLE, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
+from api.sentences import COUNTRY
 from api.state import Db, Held, Now
 from core.consent.acts import MARKETING, Act, ActorType, Method
-from core.consent.state import EventType
+from core.consent.state import EventType, is_scope
 from core.errors import RuleViolation
 from core.models import Checkpoint, Export, Notice, Purpose
 from core.services import consents, contacts, exports, people
@@ -24,7 +25,7 @@ from core.statuses import WorkStatus
 class ConsentIn(Struct, forbid_unknown_fields=True):
     """An opt-in or opt-out. An opt-out needs a person and nothing more."""
 
-    action: Annotated[str, Meta(pattern="^(opt_in|opt_out)$")]
+    action: Literal["opt_in", "opt_out"]
     source_record_id: Annotated[str, Meta(min_length=1, max_length=200)]
     occurred_at: datetime
     phone: str | None = None
@@ -113,6 +114,10 @@ class ConsentController(Controller):
             raise RuleViolation("name the person by phone or by contact_id", field="phone")
         if data.occurred_at.tzinfo is None:
             raise RuleViolation("occurred_at needs its time zone", field="occurred_at")
+        codes = [purpose.code for purpose in await consents.list_purposes(session)]
+        if data.purpose is not None and data.purpose not in codes and not is_scope(data.purpose):
+            # An opt-out of a purpose that does not exist would stop nothing.
+            raise RuleViolation(f"there is no such purpose: use one of {', '.join(codes)}", field="purpose")
         methods = {method.value for method in Method}
         if data.method not in methods:
             raise RuleViolation(f"method is one of {', '.join(sorted(methods))}", field="method")
@@ -187,7 +192,7 @@ class AuditIn(Struct, forbid_unknown_fields=True):
 
     reason: Annotated[str, Meta(min_length=5, max_length=300)]
     purpose: str | None = None
-    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$")] | None = None
+    country: Annotated[str, Meta(pattern=COUNTRY)] | None = None
     campaign_id: UUID | None = None
     contact_ids: Annotated[list[UUID], Meta(max_length=1000)] | None = None
 

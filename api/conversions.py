@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from api.auth import MARKETING, AuthedRequest
 from api.idempotency import once
+from api.sentences import CURRENCY
 from api.state import Db, Held, Now
 from core.errors import RuleViolation
 from core.services import conversions
@@ -22,7 +23,7 @@ class SaleIn(Struct, forbid_unknown_fields=True):
     order_id: Annotated[str, Meta(min_length=1, max_length=200)]
     occurred_at: datetime
     amount_micros: Annotated[int, Meta(ge=0, le=10**15)]
-    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+    currency: Annotated[str, Meta(pattern=CURRENCY)]
     refund_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     contact_id: UUID | None = None
     phone: str | None = None

@@ -1,13 +1,12 @@
 """Is it alive, and can it work?"""
 
-from arq.constants import default_queue_name, health_check_key_suffix
 from litestar import Controller, Response, get
 from msgspec import Struct
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.state import Held
+from api.state import Held, worker_alive
 
 
 class LiveOut(Struct):
@@ -39,9 +38,9 @@ class HealthController(Controller):
         except (SQLAlchemyError, OSError):
             checks["postgres"] = "away"
         try:
-            beat = await parts.valkey.get(default_queue_name + health_check_key_suffix)
+            await parts.valkey.ping()
             checks["valkey"] = "ok"
-            checks["worker"] = "ok" if beat else "away"
+            checks["worker"] = "ok" if await worker_alive(parts) else "away"
         except (RedisError, OSError):
             checks["valkey"] = "away"
             checks["worker"] = "unknown"

@@ -20,8 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.auth import MARKETING, READ_PEOPLE, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
+from api.sentences import COUNTRY, decoding_error
 from api.state import Db, Held, Parts
-from core.errors import RuleViolation
+from core.errors import AppError, RuleViolation
 from core.export_text import harmless
 from core.models import Import, ImportRow
 from core.services import audiences, imports, people
@@ -33,10 +34,10 @@ MOST_BYTES = 2 << 30
 class OptionsIn(Struct, forbid_unknown_fields=True):
     """How to read the file and where its people go."""
 
-    region: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$")] | None = None
+    region: Annotated[str, msgspec.Meta(pattern=COUNTRY)] | None = None
     columns: dict[str, str] = msgspec.field(default_factory=dict)
     audience_id: UUID | None = None
-    audience_name: str | None = None
+    audience_name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
 
 
 class ImportIn(Struct):
@@ -110,7 +111,8 @@ class ImportController(Controller):
         try:
             options = msgspec.json.decode(data.options, type=OptionsIn)
         except msgspec.DecodeError as wrong:
-            raise RuleViolation(f"options: {wrong}", field="options") from wrong
+            told = decoding_error(str(wrong), field="options")
+            raise RuleViolation(told.message, field=told.field) from wrong
 
         async def make() -> ImportOut:
             import_id = uuid4()
@@ -123,7 +125,7 @@ class ImportController(Controller):
                     columns=options.columns,
                     audience_id=await _audience(session, options, request),
                 )
-            except RuleViolation:
+            except AppError:
                 path.unlink()
                 raise
             job = await imports.add(

@@ -1,13 +1,14 @@
 """Every refusal as an RFC 9457 problem: what is wrong, where, and a code for programs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
-from msgspec import Struct
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from api.sentences import FieldError, decoding_error, field_error
 from core.errors import AppError, TooManyRequests
 
 log = structlog.get_logger()
@@ -29,9 +30,13 @@ TITLES = {
 }
 
 
-class FieldError(Struct):
-    field: str
-    message: str
+# What the framework says when it refuses a request before a handler runs, in words that say what to do.
+_SENTENCES = {
+    "Not Found": "there is nothing at this address",
+    "Method Not Allowed": "this address does not take that method",
+    "Request Entity Too Large": "the request is too large",
+    "Invalid multipart/form-data": "the form cannot be read: send multipart/form-data with every part, files as files",
+}
 
 
 def problem(
@@ -67,26 +72,27 @@ def on_app_error(_: AnyRequest, error: AppError) -> Response[dict[str, Any]]:
 
 def on_validation_error(_: AnyRequest, error: ValidationException) -> Response[dict[str, Any]]:
     errors = [
-        FieldError(str(item.get("key", "body")).removeprefix("data."), str(item.get("message", "")).strip("'"))
+        field_error(str(item.get("key", "body")), str(item.get("message", "")))
         for item in (error.extra if isinstance(error.extra, list) else [])
-        if isinstance(item, dict)
-    ]
-    detail = errors[0].message if errors else error.detail
-    where = f"{errors[0].field}: " if errors else ""
-    return problem(400, f"{where}{detail}", "bad_request", errors=errors or None)
+        if isinstance(item, Mapping)
+    ] or [decoding_error(error.detail)]
+    return problem(400, errors[0].message, "bad_request", errors=errors)
 
 
 def on_http_error(_: AnyRequest, error: HTTPException) -> Response[dict[str, Any]]:
     headers = {str(key): str(value) for key, value in (error.headers or {}).items()}
+    if isinstance(error.__cause__, SerializationException):
+        wrong = decoding_error(error.detail)
+        return problem(400, wrong.message, "bad_request", errors=[wrong])
     code = TITLES.get(error.status_code, "error").lower().replace(" ", "_")
-    return problem(error.status_code, error.detail, code, headers=headers)
+    return problem(error.status_code, _SENTENCES.get(error.detail, error.detail), code, headers=headers)
 
 
 def on_database_down(_: AnyRequest, error: DBAPIError) -> Response[dict[str, Any]]:
     """Values the database cannot hold are the caller's; a lost connection is ours."""
     state = getattr(error.orig, "sqlstate", None) or ""
     if state.startswith("22"):
-        return problem(400, "a value is out of range or malformed", "bad_request")
+        return problem(400, "a number or a time is out of range, or a text holds a NUL character", "bad_request")
     log.error("database.failed", state=state, error=str(error.orig).partition("\n")[0])
     if isinstance(error, OperationalError) or error.connection_invalidated or state.startswith(("08", "57", "53")):
         return problem(503, "the database is not available; try again", "unavailable", headers={"retry-after": "2"})

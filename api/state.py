@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from arq.constants import default_queue_name, health_check_key_suffix
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import utc_now
@@ -15,6 +17,8 @@ from core.keys import Keyring
 from core.queue import Ringer, transaction
 from core.settings import Settings
 from core.whatsapp.client import WhatsAppClient
+
+HEARTBEAT = default_queue_name + health_check_key_suffix  # arq's worker writes it
 
 
 @dataclass(frozen=True)
@@ -48,3 +52,11 @@ def provide_parts(state: State) -> Parts:
 
 def provide_now() -> datetime:
     return utc_now()
+
+
+async def worker_alive(parts: Parts) -> bool:
+    """Whether a worker's heartbeat is fresh; without Valkey no worker gets anything to do."""
+    try:
+        return bool(await parts.valkey.get(HEARTBEAT))
+    except (RedisError, OSError):
+        return False

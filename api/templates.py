@@ -1,5 +1,6 @@
 """Templates and the media their headers show."""
 
+import re
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from msgspec import Meta, Struct
 from api.auth import MARKETING, READ_MARKETING, AuthedRequest
 from api.idempotency import once
 from api.paging import PageOut
+from api.sentences import LANGUAGE
 from api.state import Db, Held, Now
 from core import template as rules
 from core.models import Media
@@ -25,7 +27,7 @@ from core.statuses import Category, TemplateStatus
 class TemplateIn(Struct, forbid_unknown_fields=True):
     sender_id: UUID
     name: Annotated[str, Meta(min_length=1, max_length=512)]
-    language: Annotated[str, Meta(pattern=r"^[a-z]{2,3}(_[A-Z]{2})?$")]
+    language: Annotated[str, Meta(pattern=LANGUAGE)]
     components: list[dict[str, Any]]
     category: Category = Category.MARKETING
     purpose: str = "marketing"
@@ -108,6 +110,13 @@ class MediaOut(Struct):
         return cls(media.id, media.provider_id, media.filename, media.mime_type, media.bytes, media.expires_at)
 
 
+def _file_name(given: str) -> str:
+    """The name a person gave a file, as any file system takes it; the provider shows it for documents."""
+    name = re.sub(r"[^\w .()-]", "_", Path(given).name).strip(" .")
+    stem, dot, kind = name.rpartition(".")
+    return f"{stem[:60]}{dot}{kind[:10]}" if stem else name[:60] or "file"
+
+
 class TemplateController(Controller):
     path = "/templates"
     tags = ("Templates",)
@@ -177,7 +186,7 @@ class MediaController(Controller):
         sender = await senders.get(session, data.sender_id)
         folder = parts.settings.data_dir / "media" / str(uuid4())
         folder.mkdir(parents=True)
-        path = folder / (Path(data.file.filename).name or "file")
+        path = folder / _file_name(data.file.filename)
         with path.open("wb") as target:
             while chunk := await data.file.read(1 << 20):
                 target.write(chunk)

@@ -326,6 +326,15 @@ async def failures_by_code(session: AsyncSession, campaign_id: UUID) -> dict[int
     return {int(code): count for code, count in rows}
 
 
+async def settle_unknown(session: AsyncSession, campaign_id: UUID, *, before: datetime, dry_run: bool) -> int:
+    """Mark messages failed whose answer never came and whose request began before `before`; returns how many.
+
+    For a person to decide: a status webhook that still comes beats it, nothing is sent again.
+    """
+    await get(session, campaign_id)
+    return await messages.fail_unknown(session, campaign_id, before=before, dry_run=dry_run)
+
+
 @dataclass(frozen=True)
 class Pace:
     """Messages accepted in the last seconds, what would be allowed, and what is left."""
@@ -341,6 +350,7 @@ class Pace:
 
 
 PACE_WINDOW_S = 10
+LATE_AFTER = timedelta(seconds=60)
 
 
 async def pace(session: AsyncSession, campaign: Campaign, *, now: datetime) -> Pace:
@@ -366,10 +376,15 @@ class Waiting:
     until: datetime | None = None
 
 
-async def waiting(session: AsyncSession, campaign: Campaign, *, now: datetime) -> Waiting | None:
-    """None when the campaign moves or is over."""
+async def waiting(session: AsyncSession, campaign: Campaign, *, worker_alive: bool, now: datetime) -> Waiting | None:
+    """None when the campaign moves or is over. `worker_alive` is whether a worker's heartbeat was seen."""
     sender = await senders.get(session, campaign.sender_id)
-    if campaign.status is CampaignStatus.SCHEDULED:
+    works = campaign.status in (CampaignStatus.EXPANDING, CampaignStatus.SENDING)
+    if works and not worker_alive and await shown_status(session, campaign) is not CampaignStatus.COMPLETED:
+        return Waiting("no_worker", "No worker is running: start one, it goes on by itself.")
+    if campaign.status is CampaignStatus.SCHEDULED and campaign.send_at is not None:
+        if campaign.send_at < now - LATE_AFTER:
+            return Waiting("late", "It should have begun by now: is a worker running?", campaign.send_at)
         return Waiting("scheduled", "It starts at its time.", campaign.send_at)
     if campaign.status is CampaignStatus.PAUSED:
         return Waiting("paused", campaign.pause_reason or "Somebody paused it.")

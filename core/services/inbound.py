@@ -1,19 +1,19 @@
 """What people write, tap and choose: found again as contacts, credited to a message, and their withdrawals recorded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent import keywords
 from core.consent.acts import MARKETING, WEBHOOK, Act, ActorType, Method
-from core.consent.state import EventType
+from core.consent.registry import load_registry
+from core.consent.state import EventType, is_scope
 from core.consent.stored import lock_contacts
 from core.errors import RuleViolation
 from core.keys import Keyring
@@ -22,6 +22,7 @@ from core.services import consents, contacts
 from core.services.messages import Report, event_key
 from core.settings import Settings
 from core.statuses import Category, DeliveryStatus, EventKind, InboundIntent
+from core.whatsapp.payloads import read
 from core.whatsapp.webhooks import Inbound, Parsed, Preference
 
 CREDIT_WINDOW = timedelta(hours=72)
@@ -113,7 +114,15 @@ async def consent_acts(session: AsyncSession, parsed: Parsed, *, now: datetime) 
         contact = await person(session, preference.wa_id, preference.user_id, None, now=now)
         if contact is not None:
             acts.append(act_of_preference(preference, contact.id))
-    return acts
+    return await _effective(session, acts)
+
+
+async def _effective(session: AsyncSession, acts: Sequence[Act]) -> list[Act]:
+    """The acts, each stop aimed at something: one for a purpose that does not exist ends all marketing."""
+    purposes = (await load_registry(session)).purposes if acts else {}
+    return [
+        act if act.purpose in purposes or is_scope(act.purpose) else replace(act, purpose=MARKETING) for act in acts
+    ]
 
 
 async def person(
@@ -146,6 +155,7 @@ async def record(
         act = act_of(inbound, contact)
         if act is not None:
             acts.append(act)
+    acts = await _effective(session, acts)
     await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
 
 
@@ -161,7 +171,7 @@ async def _keep(
         type=inbound.type,
         intent=said.intent,
         text=inbound.words,
-        payload=msgspec.json.decode(inbound.raw),
+        payload=read(inbound.raw, dict[str, Any]) or {},  # the webhook's own row has it byte for byte
         occurred_at=inbound.occurred_at,
     )
     kept = await session.scalar(values.on_conflict_do_nothing().returning(InboundMessage.id))

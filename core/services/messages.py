@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, or_, text, update
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import BigInteger, Boolean, DateTime, Text, TypeEngine, Uuid
@@ -256,6 +256,21 @@ async def mark_unknown(session: AsyncSession, message_ids: Sequence[UUID], detai
         mine = (Message.id.in_(message_ids), Message.status == DeliveryStatus.SENDING)
         values = {"status": DeliveryStatus.UNKNOWN, "lease_until": None, "error": detail}
         await session.execute(update(Message).where(*mine).values(values))
+
+
+async def fail_unknown(session: AsyncSession, campaign_id: UUID, *, before: datetime, dry_run: bool) -> int:
+    """Unknown messages permitted before `before` become failed; a dry run only counts them."""
+    theirs = (
+        Message.campaign_id == campaign_id,
+        Message.status == DeliveryStatus.UNKNOWN,
+        func.coalesce(Message.permitted_at, Message.queued_at) < before,
+    )
+    if dry_run:
+        return await session.scalar(select(func.count()).select_from(Message).where(*theirs)) or 0
+    ids = list(await session.scalars(select(Message.id).where(*theirs)))
+    now = datetime.now(UTC)
+    reports = [Report(EventKind.REJECTED, now, message_id=each, error="given up: no answer ever came") for each in ids]
+    return len(await fold(session, reports))
 
 
 async def expire_leases(session: AsyncSession) -> int:

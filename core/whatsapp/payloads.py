@@ -4,8 +4,9 @@ Webhook structs read what is understood and ignore the rest: an unknown field is
 Source: developers.facebook.com/documentation/business-messaging/whatsapp, webhooks reference, read 2026-11.
 """
 
+import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -13,27 +14,46 @@ from msgspec import Struct, field
 from core.statuses import Category
 
 MAX_WEBHOOK_BYTES = 3 * 1024 * 1024
+EARLIEST_S = 1_230_768_000  # 2009-01-01
+LATEST_S = 4_102_444_800  # 2100-01-01
+
+
+Raw = msgspec.Raw
+ABSENT = Raw(b"null")
+Shape = TypeVar("Shape")
+
+
+def read(raw: bytes | Raw, shape: type[Shape]) -> Shape | None:
+    """The JSON as `shape`; None when it is something else, so that one odd part never hides its neighbours."""
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def items(raw: Raw) -> list[Raw]:
+    """The elements of a JSON array; none for anything else."""
+    return read(raw, list[Raw]) or []
 
 
 class Change(Struct):
     field: str = ""
-    value: msgspec.Raw = msgspec.Raw(b"{}")
+    value: Raw = ABSENT
 
 
 class Entry(Struct):
-    id: str = ""
-    changes: list[Change] = field(default_factory=list)
+    id: str | int = ""
+    changes: Raw = ABSENT  # Change
 
 
 class Envelope(Struct):
-    """A whole webhook body; `value` stays raw until its field is known."""
+    """A whole webhook body; every part stays raw until it is looked at on its own."""
 
-    object: str = ""
-    entry: list[Entry] = field(default_factory=list)
+    object: Raw = ABSENT
+    entry: Raw = ABSENT  # Entry
 
 
 class Metadata(Struct):
-    display_phone_number: str = ""
     phone_number_id: str = ""
 
 
@@ -44,12 +64,15 @@ class Profile(Struct):
 class ContactCard(Struct):
     wa_id: str | None = None
     user_id: str | None = None
-    profile: Profile = field(default_factory=Profile)
+    profile: Raw = ABSENT  # Profile
+
+    def name(self) -> str | None:
+        profile = read(self.profile, Profile)
+        return profile.name if profile else None
 
 
 class ErrorItem(Struct):
-    code: int = 0
-    title: str = ""
+    code: int | str = 0
 
 
 class Pricing(Struct):
@@ -64,10 +87,18 @@ class StatusItem(Struct):
     id: str
     status: str
     timestamp: str | int
-    recipient_id: str | None = None
-    biz_opaque_callback_data: str | None = None
-    pricing: Pricing | None = None
-    errors: list[ErrorItem] = field(default_factory=list)
+    biz_opaque_callback_data: Raw = ABSENT  # str
+    pricing: Raw = ABSENT  # Pricing
+    errors: Raw = ABSENT  # ErrorItem
+
+    def error_code(self) -> int | None:
+        """The first error's code; 0, which means nothing, for one that is no code; None without errors."""
+        found = items(self.errors)
+        first = read(found[0], ErrorItem) if found else None
+        if first is None:
+            return 0 if found else None
+        digits = str(first.code)
+        return int(digits) if re.fullmatch(r"[0-9]{1,9}", digits) else 0
 
 
 class MessageContext(Struct):
@@ -89,7 +120,6 @@ class ReplyBody(Struct):
 
 
 class InteractiveBody(Struct):
-    type: str = ""
     button_reply: ReplyBody | None = None
     list_reply: ReplyBody | None = None
 
@@ -98,34 +128,39 @@ class InboundItem(Struct):
     """One message a person sent."""
 
     id: str
-    timestamp: str | int
+    timestamp: Raw = ABSENT  # str or int
     type: str = "unknown"
-    from_: str | None = field(name="from", default=None)
+    from_: str | int | None = field(name="from", default=None)
     from_user_id: str | None = None
-    context: MessageContext | None = None
-    text: TextBody | None = None
-    button: ButtonBody | None = None
-    interactive: InteractiveBody | None = None
+    context: Raw = ABSENT  # MessageContext
+    text: Raw = ABSENT  # TextBody
+    button: Raw = ABSENT  # ButtonBody
+    interactive: Raw = ABSENT  # InteractiveBody
 
     def words(self) -> str | None:
         """What the person said, in text or by the label they tapped."""
-        if self.text is not None:
-            return self.text.body
-        if self.button is not None:
-            return self.button.text
-        if self.interactive is not None:
-            tapped = self.interactive.button_reply or self.interactive.list_reply
-            return tapped.title if tapped else None
-        return None
+        if (said := read(self.text, TextBody)) is not None:
+            return said.body
+        if (button := read(self.button, ButtonBody)) is not None:
+            return button.text
+        tapped = self._tapped()
+        return tapped.title if tapped else None
 
     def payload_id(self) -> str | None:
         """The payload of a tapped button."""
-        if self.button is not None:
-            return self.button.payload
-        if self.interactive is not None:
-            tapped = self.interactive.button_reply or self.interactive.list_reply
-            return tapped.id if tapped else None
-        return None
+        if (button := read(self.button, ButtonBody)) is not None:
+            return button.payload
+        tapped = self._tapped()
+        return tapped.id if tapped else None
+
+    def context_id(self) -> str | None:
+        """The message this one answers."""
+        context = read(self.context, MessageContext)
+        return context.id if context else None
+
+    def _tapped(self) -> ReplyBody | None:
+        choice = read(self.interactive, InteractiveBody)
+        return (choice.button_reply or choice.list_reply) if choice else None
 
 
 class Preference(Struct):
@@ -133,17 +168,17 @@ class Preference(Struct):
 
     value: str
     category: str
-    timestamp: int | str
+    timestamp: Raw = ABSENT  # int or str
     wa_id: str | None = None
     user_id: str | None = None
 
 
 class MessagesValue(Struct):
-    metadata: Metadata = field(default_factory=Metadata)
-    contacts: list[ContactCard] = field(default_factory=list)
-    messages: list[msgspec.Raw] = field(default_factory=list)
-    statuses: list[msgspec.Raw] = field(default_factory=list)
-    user_preferences: list[msgspec.Raw] = field(default_factory=list)
+    metadata: Raw = ABSENT  # Metadata
+    contacts: Raw = ABSENT  # ContactCard
+    messages: Raw = ABSENT  # InboundItem
+    statuses: Raw = ABSENT  # StatusItem
+    user_preferences: Raw = ABSENT  # Preference
 
 
 class TemplateStatusValue(Struct):
@@ -221,13 +256,15 @@ class CreatedTemplate(Struct):
 
 
 def instant(timestamp: str | int) -> datetime:
-    """A provider's time stamp: Unix seconds, or milliseconds when it is that large; raises ValueError."""
+    """A provider's time stamp: Unix seconds, or milliseconds when it is that large.
+
+    Raises ValueError for anything else, and for instants before WhatsApp (2009) or after this century.
+    """
     number = int(timestamp)
     seconds = number / 1000 if number > 100_000_000_000 else number
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, OSError) as beyond:
-        raise ValueError(f"{timestamp} is no instant") from beyond
+    if not EARLIEST_S <= seconds < LATEST_S:
+        raise ValueError("the time stamp is out of range")
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def category_of(word: str) -> Category:

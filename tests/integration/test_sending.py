@@ -10,9 +10,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, update
 
+from api.state import HEARTBEAT
 from core.clock import utc_now
 from core.models import Campaign, Message, MessageEvent
 from core.services import messages, senders
+from core.services.messages import Report
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind
 from core.whatsapp.client import WhatsAppClient
 from sandbox.faults import Fault
@@ -192,6 +194,39 @@ async def test_cancelling_takes_back_what_has_not_left(stack: Stack) -> None:
     sent = len(stack.sandbox.store.messages)
     assert cancelled["status"] == "cancelled"
     assert cancelled["balance"]["cancelled"] == len(PEOPLE) - sent > 0
+
+
+async def test_unknown_messages_are_given_up_by_a_person_and_a_late_receipt_still_wins(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:2])
+    async with stack.sessions.begin() as session:
+        long_ago = utc_now() - timedelta(hours=2)
+        await session.execute(update(Message).values(status=DeliveryStatus.UNKNOWN, permitted_at=long_ago))
+    url = f"/api/campaigns/{campaign['id']}/settle"
+
+    dry = (await stack.client.post(url, json={"older_than_minutes": 60})).json()
+    young = (await stack.client.post(url, json={"older_than_minutes": 180, "dry_run": False})).json()
+    settled = (await stack.client.post(url, json={"older_than_minutes": 60, "dry_run": False})).json()
+
+    assert (dry, young, settled) == ({"messages": 2}, {"messages": 0}, {"messages": 2})
+    assert await statuses(stack) == {"failed": 2}
+    async with stack.sessions.begin() as session:
+        one = (await session.scalars(select(Message.id).limit(1))).one()
+        await messages.fold(session, [Report(EventKind.DELIVERED, utc_now(), message_id=one, wamid="wamid.late")])
+    assert await statuses(stack) == {"failed": 1, "delivered": 1}
+
+
+async def test_a_campaign_says_why_it_does_not_move(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:2])
+    url = f"/api/campaigns/{campaign['id']}"
+
+    assert (await stack.client.get(url)).json()["waiting"] is None
+    await stack.parts.valkey.delete(HEARTBEAT)
+    assert (await stack.client.get(url)).json()["waiting"]["reason"] == "no_worker"
+    async with stack.sessions.begin() as session:
+        await session.execute(
+            update(Campaign).values(status=CampaignStatus.SCHEDULED, send_at=utc_now() - timedelta(minutes=2))
+        )
+    assert (await stack.client.get(url)).json()["waiting"]["reason"] == "late"
 
 
 async def test_a_paused_number_sends_nothing(stack: Stack) -> None:
