@@ -1,0 +1,277 @@
+"""The `kairan` command. Each command imports what it needs when it runs, so that help and mistakes answer at once."""
+# ruff: noqa: PLC0415 - Litestar, SQLAlchemy and polars take seconds to import, and most commands need none of them
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.errors import AppError, SettingsError
+from core.statuses import Role
+
+app = typer.Typer(
+    help="Kairan: WhatsApp campaigns and analytics that never message anyone twice or without consent.",
+    epilog="Settings are KAIRAN_* variables, in the environment or in .env; .env.example lists them all.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+users = typer.Typer(help="Who may sign in.", rich_markup_mode=None)
+keys = typer.Typer(help="Keys for programs that call the API.", rich_markup_mode=None)
+lake = typer.Typer(help="The analytics lake.", rich_markup_mode=None)
+audit = typer.Typer(help="Packages of consent evidence.", rich_markup_mode=None)
+for name, group in (("users", users), ("keys", keys), ("lake", lake), ("audit", audit)):
+    app.add_typer(group, name=name)
+
+ApiKey = Annotated[
+    str | None,
+    typer.Option("--api-key", envvar="KAIRAN_API_KEY", help="Key made with kairan keys add; asked otherwise."),
+]
+Email = Annotated[str, typer.Argument(help="E-mail address, in any case.")]
+RoleOption = Annotated[Role, typer.Option("--role", help="What they may do.")]
+Password = Annotated[str | None, typer.Option("--password", help="Asked, or made up, when not given.")]
+
+
+@app.command()
+def up(
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Start the simulated WhatsApp too, on the demo's data.")
+    ] = False,
+) -> int:
+    """Start API, worker and dashboard, with embedded servers unless URLs of others are set."""
+    from cli import serving
+
+    return asyncio.run(serving.up(with_sandbox=sandbox))
+
+
+@app.command()
+def demo(
+    messages: Annotated[int, typer.Option(min=20, max=100_000, help="People the campaign can reach.")] = 2000,
+    leave: Annotated[bool, typer.Option("--exit", help="Stop when it is done.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary for programs as the last line.")] = False,
+) -> int:
+    """Run a real campaign through every part, on a simulated WhatsApp."""
+    from cli import serving
+
+    return asyncio.run(serving.demo(messages=messages, leave=leave, as_json=as_json))
+
+
+@app.command()
+def api() -> None:
+    """Serve the API in this process."""
+    _become("api")
+
+
+@app.command()
+def worker() -> None:
+    """Run the worker in this process."""
+    _become("worker")
+
+
+@app.command()
+def dashboard() -> None:
+    """Serve the dashboard in this process."""
+    _become("dashboard")
+
+
+@app.command()
+def sandbox() -> None:
+    """Serve the simulated WhatsApp in this process."""
+    _become("sandbox")
+
+
+def _become(name: str) -> None:
+    """Turn into one process of the stack: signals and output are its own."""
+    from cli import processes
+    from core.settings import get_settings
+
+    settings = get_settings()
+    command = processes.COMMANDS[name](settings)
+    environment = processes.child_environment(settings)
+    os.chdir(processes.ROOT)
+    os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from cli import database
+    from cli.output import say
+    from core.settings import get_settings
+
+    async def work() -> None:
+        async with database.reachable(get_settings()) as url:
+            await database.migrate(url)
+            say("The database has the newest schema.")
+
+    asyncio.run(work())
+
+
+@users.command("add")
+def add_user(
+    email: Email, role: RoleOption, name: Annotated[str, typer.Option()] = "", password: Password = None
+) -> None:
+    """Let somebody sign in."""
+    from cli import people
+    from core.settings import get_settings
+
+    asyncio.run(people.add_user(get_settings(), email, name, role, password))
+
+
+@users.command("list")
+def list_users() -> None:
+    """Show everybody who may sign in, or once could."""
+    from cli import people
+    from core.settings import get_settings
+
+    asyncio.run(people.list_users(get_settings()))
+
+
+@users.command("disable")
+def disable_user(email: Email) -> None:
+    """Let somebody sign in no more."""
+    from cli import people
+    from core.settings import get_settings
+
+    asyncio.run(people.disable_user(get_settings(), email))
+
+
+@users.command("password")
+def set_password(email: Email, password: Password = None) -> None:
+    """Set a new password; every session of that person ends."""
+    from cli import people
+    from core.settings import get_settings
+
+    asyncio.run(people.set_password(get_settings(), email, password))
+
+
+@keys.command("add")
+def add_key(name: Annotated[str, typer.Argument(help="Which program uses it.")], role: RoleOption) -> None:
+    """Make a key and print it once."""
+    from cli import people
+    from core.settings import get_settings
+
+    asyncio.run(people.add_key(get_settings(), name, role))
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Show all keys: how they begin, never the whole."""
+    from cli import people
+    from core.settings import get_settings
+
+    asyncio.run(people.list_keys(get_settings()))
+
+
+@keys.command("revoke")
+def revoke_key(begins_with: Annotated[str, typer.Argument(help="As kairan keys list shows it.")]) -> None:
+    """Make a key useless."""
+    from cli import people
+    from core.settings import get_settings
+
+    asyncio.run(people.revoke_key(get_settings(), begins_with))
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, XLSX or Parquet with a phone column.")],
+    region: Annotated[str, typer.Option(help="Country of numbers without prefix, such as DE.")] = "",
+    audience: Annotated[str, typer.Option(help="Name of a list to add the people to.")] = "",
+    key: ApiKey = None,
+) -> int:
+    """Import contacts and consents, and show what became of every row."""
+    from cli import imports
+    from core.settings import get_settings
+
+    settings = get_settings()
+    options = {"region": region.upper() or settings.country} | ({"audience_name": audience} if audience else {})
+    return asyncio.run(imports.run(settings, key, file, options))
+
+
+@lake.command("refresh")
+def refresh_lake(key: ApiKey = None) -> None:
+    """Bring the analytics up to date now."""
+    from cli import lake as the_lake
+    from core.settings import get_settings
+
+    asyncio.run(the_lake.run(get_settings(), key))
+
+
+@audit.command("export")
+def export_audit(
+    *,
+    reason: Annotated[str, typer.Option(help="Why it is made; kept with it.")],
+    to: Annotated[Path, typer.Option(help="File to write.")] = Path("kairan-audit.zip"),
+    purpose: Annotated[str, typer.Option(help="Only this purpose.")] = "",
+    country: Annotated[str, typer.Option(help="Only this country, such as DE.")] = "",
+    campaign: Annotated[str, typer.Option(help="Only the people of this campaign (its id).")] = "",
+    key: ApiKey = None,
+) -> None:
+    """Make a package that proves consents, and save it."""
+    from cli import audits
+    from core.settings import get_settings
+
+    filters = {"reason": reason, "purpose": purpose, "country": country.upper(), "campaign_id": campaign}
+    request = {name: value for name, value in filters.items() if value}
+    asyncio.run(audits.export(get_settings(), key, request, to))
+
+
+@audit.command("verify")
+def verify_audit(
+    package: Annotated[Path, typer.Argument(help="The ZIP file.", exists=True, dir_okay=False, readable=True)],
+    fingerprint: Annotated[str, typer.Option(help="Of the installation's key, known from elsewhere.")] = "",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A signed note somebody else kept.", exists=True, dir_okay=False)
+    ] = None,
+) -> int:
+    """Check a package offline; 0 only when nothing in it was changed."""
+    from cli import verifying
+
+    return verifying.run(package, fingerprint=fingerprint or None, checkpoint=checkpoint)
+
+
+@app.command()
+def doctor() -> int:
+    """Look at everything a start needs and say what to do."""
+    from cli import doctor as examination
+    from core.settings import get_settings
+
+    return asyncio.run(examination.run(get_settings()))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit status: 0 well, 1 refused, 2 wrong usage, 130 interrupted."""
+    status: object
+    try:
+        status = app(args=list(arguments) or ["--help"], prog_name="kairan", standalone_mode=False)
+    except typer.TyperException as wrong:
+        _complain(f"{wrong.format_message().rstrip('.')}. Try kairan --help.")
+        return wrong.exit_code
+    except SettingsError as wrong_setting:
+        _complain(wrong_setting.message)
+        return 2
+    except AppError as refused:
+        _complain(refused.message)
+        return 1
+    except (typer.Abort, KeyboardInterrupt):
+        _complain("interrupted")
+        return 130
+    except OSError as failed:
+        if failed.strerror is None:
+            raise
+        _complain(f"{failed.filename or 'the system'}: {failed.strerror.lower()}")
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _complain(sentence: str) -> None:
+    print(f"kairan: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
