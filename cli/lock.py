@@ -35,7 +35,7 @@ class DataDirLock:
                 f"{self.data_dir} cannot be written ({reason}): set KAIRAN_DATA_DIR to a folder of yours"
             ) from refused
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as held:
             os.close(descriptor)
             raise Conflict(
