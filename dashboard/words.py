@@ -54,6 +54,8 @@ REASONS = {
 
 WAITING = {
     "paused": "The campaign is paused",
+    "late": "It is late",
+    "no_worker": "No worker is running",
     "scheduled": "It is scheduled",
     "sender_paused": "The sender is paused",
     "not_before": "The remaining messages may only go out later",
@@ -79,6 +81,26 @@ CONSENT_STATES = {
     "expired": "Expired",
     "invalid": "Invalid",
     "closed": "Closed",
+}
+
+# How consent was given or taken back, and by what.
+METHODS = {
+    "wa_keyword": "Wrote it in WhatsApp",
+    "wa_button": "Tapped a button in WhatsApp",
+    "wa_flow": "Form in WhatsApp",
+    "wa_code": "Code sent from WhatsApp",
+    "meta_pref": "Setting in WhatsApp",
+    "pref_centre": "Preference centre",
+    "dsar": "Data-subject request",
+    "api": "Through the API",
+}
+CONSENT_REASONS = {
+    "stop_word": "a stop word",
+    "stop_button": "the stop button",
+    "meta_stop": "stopped marketing inside WhatsApp",
+    "meta_resume": "resumed marketing inside WhatsApp",
+    "ambiguous_reply": "an unclear reply",
+    "import": "an import",
 }
 
 WORK = {
@@ -111,6 +133,22 @@ def plain(word: str) -> str:
 
 def consent_state(word: str | None) -> str:
     return CONSENT_STATES.get(word.lower(), plain(word)) if word else "No change"
+
+
+def method(word: str | None) -> str:
+    return METHODS.get(word, plain(word)) if word else "–"
+
+
+def consent_reason(word: str | None) -> str:
+    return CONSENT_REASONS.get(word, plain(word)) if word else "–"
+
+
+def purpose(code: str) -> str:
+    """A purpose, or the scope of a withdrawal: `marketing.*` is all marketing."""
+    if code == "*":
+        return "Everything"
+    kind, _, rest = code.partition(".")
+    return f"All {kind}" if rest == "*" else plain(code.replace(".", ", "))
 
 
 def waiting(word: str, detail: str) -> str:

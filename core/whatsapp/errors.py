@@ -36,6 +36,11 @@ class ProviderError:
     def retryable(self) -> bool:
         return self.action in (Action.RETRY, Action.RETRY_LATE)
 
+    @property
+    def after_giving_up(self) -> str:
+        """What a person can do about messages that ended with this code."""
+        return "They can be part of a later campaign." if self.retryable else self.next_step
+
 
 def _rows(action: Action, *rows: tuple[int, str, str], limiter: bool = False) -> list[ProviderError]:
     return [ProviderError(code, meaning, step, action, limiter) for code, meaning, step in rows]

@@ -12,6 +12,14 @@ from dashboard.payloads import Audit, ConsentTrail, Json, Person
 OFFICERS = frozenset({Role.COMPLIANCE, Role.ADMIN})  # an auditor reads packages, and makes none
 SHORTEST_REASON = 5
 
+# What a package holds, in the order people ask for it.
+PACKAGED = {
+    "people": "people",
+    "consents": "consent records",
+    "sends": "messages sent",
+    "evidence": "pieces of evidence",
+}
+
 
 def _ledger(zone: str) -> None:
     ledger = session.client().ledger()
@@ -61,20 +69,23 @@ def _trail(person: Person, trail: ConsentTrail, zone: str) -> None:
         return
     for state in trail.states:
         said = words.consent_state(state.state)
-        facts = [f"grade {state.grade}" if state.grade else "", state.reason and words.plain(state.reason)]
+        facts = [
+            f"grade {state.grade}" if state.grade else "",
+            words.consent_reason(state.reason) if state.reason else "",
+        ]
         facts += [f"until {format.instant(state.expires_at, zone)}" if state.expires_at else ""]
         facts += [words.reason(overlay) for overlay in state.overlays]
-        st.markdown(f"{words.plain(state.purpose)}: **{said}**")
+        st.markdown(f"{words.purpose(state.purpose)}: **{said}**")
         st.caption(markup.markdown_text(" · ".join(fact for fact in facts if fact)))
     controls.table(
         {
             "Recorded": [format.instant(event.recorded_at, zone) for event in trail.events],
             "What happened": [words.plain(event.event_type.lower()) for event in trail.events],
-            "Purpose": [event.purpose for event in trail.events],
+            "Purpose": [words.purpose(event.purpose) for event in trail.events],
             "Then": [words.consent_state(event.next_state) for event in trail.events],
             "Grade": [event.grade or format.DASH for event in trail.events],
-            "How": [words.plain(event.method) if event.method else format.DASH for event in trail.events],
-            "Why": [event.reason or format.DASH for event in trail.events],
+            "How": [words.method(event.method) for event in trail.events],
+            "Why": [words.consent_reason(event.reason) for event in trail.events],
             "Record": [str(event.seq) for event in trail.events],
             "Hash": [f"{event.leaf_hash[:16]}…" for event in trail.events],
         }
@@ -121,8 +132,9 @@ def _package(audit: Audit, zone: str) -> None:
             state = words.WORK.get(audit.status, words.plain(audit.status))
             st.markdown(f"**{markup.markdown_text(audit.reason)}** &nbsp; `{state}`")
             facts = [
-                f"{format.count(v) if isinstance(v, int) else v} {words.plain(k).lower()}"
-                for k, v in audit.facts.items()
+                f"{format.count(int(str(audit.facts[name])))} {label}"
+                for name, label in PACKAGED.items()
+                if name in audit.facts
             ]
             limits = [
                 f"{words.plain(k).lower()}: {len(v) if isinstance(v, list) else v}"
