@@ -23,8 +23,9 @@ app = typer.Typer(
 users = typer.Typer(help="Who may sign in.", rich_markup_mode=None)
 keys = typer.Typer(help="Keys for programs that call the API.", rich_markup_mode=None)
 lake = typer.Typer(help="The analytics lake.", rich_markup_mode=None)
+messages = typer.Typer(help="Messages whose answer never came.", rich_markup_mode=None)
 audit = typer.Typer(help="Packages of consent evidence.", rich_markup_mode=None)
-for name, group in (("users", users), ("keys", keys), ("lake", lake), ("audit", audit)):
+for name, group in (("users", users), ("keys", keys), ("lake", lake), ("messages", messages), ("audit", audit)):
     app.add_typer(group, name=name)
 
 ApiKey = Annotated[
@@ -199,6 +200,23 @@ def refresh_lake(key: ApiKey = None) -> None:
     from core.settings import get_settings
 
     asyncio.run(the_lake.run(get_settings(), key))
+
+
+@messages.command("settle")
+def settle_messages(
+    campaign: Annotated[str, typer.Argument(help="The campaign's id.")],
+    older_than_minutes: Annotated[int, typer.Option(help="Only requests that began before.", min=5)] = 60,
+    *,
+    really: Annotated[bool, typer.Option("--really", help="Mark them failed; without it they are counted.")] = False,
+    key: ApiKey = None,
+) -> None:
+    """Give up on unknown messages: they become failed, and are never sent again."""
+    from cli import messages as the_messages
+    from core.settings import get_settings
+
+    asyncio.run(
+        the_messages.settle(get_settings(), key, campaign, older_than_minutes=older_than_minutes, really=really)
+    )
 
 
 @audit.command("export")

@@ -4,7 +4,8 @@ WITH folded AS (
     SELECT
         message_id,
         min(occurred_at) FILTER (WHERE kind = 'suppressed') AS suppressed_at,
-        min(occurred_at) FILTER (WHERE kind = 'rejected') AS rejected_at,
+        -- a refused attempt that is tried again is no refusal of the message
+        min(occurred_at) FILTER (WHERE kind = 'rejected' AND reason IS DISTINCT FROM 'retry') AS rejected_at,
         coalesce(
             min(occurred_at) FILTER (WHERE kind IN ('accepted', 'held')),
             min(occurred_at) FILTER (WHERE kind IN ('sent', 'delivered', 'read', 'played', 'failed', 'deleted'))
@@ -17,7 +18,8 @@ WITH folded AS (
         min(occurred_at) FILTER (WHERE kind = 'reply') AS replied_at,
         min(occurred_at) FILTER (WHERE kind = 'opt_out') AS opted_out_at,
         arg_min(error_code, (occurred_at, event_key)) FILTER (WHERE kind = 'failed') AS failed_code,
-        arg_min(error_code, (occurred_at, event_key)) FILTER (WHERE kind = 'rejected') AS rejected_code,
+        arg_min(error_code, (occurred_at, event_key))
+            FILTER (WHERE kind = 'rejected' AND reason IS DISTINCT FROM 'retry') AS rejected_code,
         arg_min(reason, (occurred_at, event_key)) FILTER (WHERE kind = 'suppressed') AS skip_reason,
         count(*) FILTER (WHERE kind = 'click' AND NOT robot) AS clicks_total,
         count(DISTINCT coalesce(button_index, -1)) FILTER (WHERE kind = 'click' AND NOT robot) AS clicks_unique_button,

@@ -48,6 +48,8 @@ def _earliest(column: str, kind: str) -> pl.Expr:
 
 
 def _folded(facts: pl.DataFrame) -> pl.DataFrame:
+    tried_again = ((pl.col("kind") == "rejected") & (pl.col("reason") == "retry")).fill_null(False)
+    facts = facts.with_columns(pl.when(tried_again).then(pl.lit("retried")).otherwise(pl.col("kind")).alias("kind"))
     billable = pl.col("billable")
     free_type = pl.col("pricing_type").is_in(["free_entry_point", "free_customer_service"])
     return facts.group_by("message_id").agg(

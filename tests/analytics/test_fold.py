@@ -114,6 +114,7 @@ FACT = st.fixed_dictionaries(
         "button_index": st.sampled_from([None, 0, 1]),
         "is_bot": st.sampled_from([None, False, True]),
         "error_code": st.sampled_from([None, 131026, 131049]),
+        "reason": st.sampled_from([None, "retry", "no_consent"]),
         "billable": st.sampled_from([None, False, True]),
         "cost_micros": st.sampled_from([None, 0, 10_700]),
         "pricing_type": st.sampled_from([None, "regular", "free_entry_point"]),

@@ -73,6 +73,23 @@ async def test_tests_replies_and_held_out_people_are_in_no_rate(settings: Settin
     assert found.rows() == [("campaign", 1, 1, 0, 1), ("triggered", 1, 0, 0, 1)]
 
 
+async def test_a_refused_attempt_that_is_tried_again_is_no_failure(settings: Settings, own_sessions: Sessions) -> None:
+    await golden.insert_setting(own_sessions)
+    waiting, refused, lucky = a_message(1), a_message(2), a_message(3)
+    facts = [
+        *facts_of(waiting, "rejected 1", reason="retry"),
+        *facts_of(refused, "rejected 1", reason="retry"),
+        *facts_of(refused, "rejected 2"),
+        *facts_of(lucky, "rejected 1", reason="retry"),
+        *facts_of(lucky, "accepted 3", "sent 4", "delivered 5"),
+    ]
+    await insert_rows(own_sessions, [waiting, refused, lucky], facts)
+
+    row = query(refreshed(settings), ["queued", "rejected", "failed", "delivered"]).row(0)
+
+    assert row == (1, 1, 1, 1)
+
+
 async def test_what_a_delivery_costs(settings: Settings, own_sessions: Sessions) -> None:
     await golden.insert_setting(own_sessions)
     prices = [
