@@ -69,7 +69,9 @@ $$;
 
 DO $$
 BEGIN
-    EXECUTE format('GRANT kairan_app, kairan_reader TO %I', current_user);
+    IF NOT (pg_has_role(current_user, 'kairan_app', 'SET') AND pg_has_role(current_user, 'kairan_reader', 'SET')) THEN
+        EXECUTE format('GRANT kairan_app, kairan_reader TO %I', current_user);
+    END IF;
 END
 $$;
 
