@@ -16,10 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from cli.embedded import EmbeddedPostgres, database_url
 from cli.lock import DataDirLock, is_running
 from cli.output import say
-from cli.processes import ROOT
 from core.db import Sessions, make_engine, make_sessions
 from core.errors import SettingsError
-from core.settings import Settings
+from core.settings import ROOT, Settings
 
 MIGRATION_LOCK = 7_286_501_140  # any number, the same for everyone who migrates
 CONNECT_TIMEOUT_S = 10.0

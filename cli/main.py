@@ -88,12 +88,12 @@ def sandbox() -> None:
 def _become(name: str) -> None:
     """Turn into one process of the stack: signals and output are its own."""
     from cli import processes
-    from core.settings import get_settings
+    from core.settings import ROOT, get_settings
 
     settings = get_settings()
     command = processes.COMMANDS[name](settings)
     environment = processes.child_environment(settings)
-    os.chdir(processes.ROOT)
+    os.chdir(ROOT)
     os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
 
 

@@ -8,14 +8,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from cli.embedded import database_url, die_with_parent, log_file, valkey_url
 from core.errors import SettingsError
-from core.settings import Settings
-
-ROOT = Path(__file__).parent.parent  # processes run here, so that imports and migrations are found
+from core.settings import ROOT, Settings
 
 
 def api_command(settings: Settings) -> list[str]:
@@ -59,13 +56,11 @@ def child_environment(settings: Settings) -> dict[str, str]:
 
     Empty server addresses become those of the embedded servers of the data directory.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KAIRAN_")}
-    told: dict[str, Any] = settings.model_dump()
-    told["data_dir"] = settings.data_dir.resolve()
-    told["database_url"] = settings.database_url or database_url(settings.data_dir)
-    told["valkey_url"] = settings.valkey_url or valkey_url(settings.data_dir)
-    environment |= {f"KAIRAN_{name.upper()}": str(value) for name, value in told.items()}
-    return environment | {"PYTHONUNBUFFERED": "1"}
+    servers = {
+        "database_url": settings.database_url or database_url(settings.data_dir),
+        "valkey_url": settings.valkey_url or valkey_url(settings.data_dir),
+    }
+    return settings.model_copy(update=servers).as_environment() | {"PYTHONUNBUFFERED": "1"}
 
 
 @dataclass

@@ -4,6 +4,7 @@ A job carries ids only, reads the row again and does nothing when the work is do
 time, never work: a sweep rings again.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ RUN_IMPORT = "run_import"
 BUILD_AUDIT = "build_audit"
 REFRESH_LAKE = "refresh_lake"
 
+IN_HAND_S = 9  # how long work stays with a worker that has stopped breathing
+
 pack = msgpack.packb
 unpack = msgpack.unpackb
 
@@ -42,15 +45,33 @@ class Bell:
     at: datetime | None = None
 
     @property
-    def job_id(self) -> str:
-        """The same work rung twice is one job while it waits."""
-        return ":".join((self.job, *self.arguments))
+    def key(self) -> str:
+        """Who holds this in Valkey has the work in hand: it waits in the queue, or somebody is at it."""
+        return ":".join(("in-hand", self.job, *self.arguments))
 
 
 class Ringer(Protocol):
     """Whoever can put a bell into the queue."""
 
     async def ring(self, bell: Bell) -> None: ...
+
+
+@asynccontextmanager
+async def in_hand(pool: ArqRedis, bell: Bell) -> AsyncIterator[None]:
+    """Keep others from starting the same work while the block runs; for a few seconds longer when it is killed."""
+
+    async def renew() -> None:
+        while True:
+            await pool.set(bell.key, b"running", ex=IN_HAND_S)
+            await asyncio.sleep(IN_HAND_S / 3)
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+        await pool.delete(bell.key)
 
 
 class Doorbell:
@@ -60,9 +81,15 @@ class Doorbell:
         self.pool = pool
 
     async def ring(self, bell: Bell) -> None:
-        """Enqueue the job unless the same one waits already; a lost bell is logged and left to the sweep."""
+        """Enqueue the job unless it is in hand already; a lost bell is logged and left to the sweep.
+
+        Every job gets an id of its own: under a fixed one, the mark that a killed worker leaves behind would keep
+        the work from everybody for as long as the longest job may take.
+        """
         try:
-            await self.pool.enqueue_job(bell.job, *bell.arguments, _job_id=bell.job_id, _defer_until=bell.at)
+            if bell.at is None and not await self.pool.set(bell.key, b"rung", nx=True, ex=IN_HAND_S):
+                return
+            await self.pool.enqueue_job(bell.job, *bell.arguments, _defer_until=bell.at)
         except (RedisError, OSError) as lost:
             log.warning("bell.lost", job=bell.job, error=type(lost).__name__)
 

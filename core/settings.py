@@ -1,5 +1,6 @@
 """Settings from the environment: the only place that reads it."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -10,6 +11,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
+
+ROOT = Path(__file__).parent.parent  # where processes run, so that imports and migrations are found
 
 
 class Settings(BaseSettings):
@@ -94,6 +97,12 @@ class Settings(BaseSettings):
     def app_secrets(self) -> list[str]:
         """Secrets that may sign webhooks: more than one while a secret is being rotated."""
         return [secret.strip() for secret in self.whatsapp_app_secret.split(",") if secret.strip()]
+
+    def as_environment(self) -> dict[str, str]:
+        """This process's environment with every setting spelled out, for a child that shall have the same."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("KAIRAN_")}
+        told = {**self.model_dump(), "data_dir": self.data_dir.resolve()}
+        return own | {f"KAIRAN_{name.upper()}": str(value) for name, value in told.items()}
 
     @classmethod
     def load(cls, **overrides: object) -> Self:

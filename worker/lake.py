@@ -1,21 +1,52 @@
-"""The lake: refreshed in a thread, every minute and on demand."""
+"""The lake: refreshed every minute and on demand, in a process of its own.
+
+polars and DuckDB take memory that stays taken and hold the interpreter's lock; neither may slow the sending down.
+"""
 
 import asyncio
+import sys
+from datetime import timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy import select
 
+from core import queue
+from core.clock import utc_now
+from core.models import LakeHead
+from core.queue import transaction
+from core.settings import ROOT
 from worker.parts import Parts
 
 log = structlog.get_logger()
 
 
 async def refresh_lake(ctx: dict[str, Any]) -> int:
-    """Export the new window and rebuild what it touches; returns the lake's version."""
-    from analytics.refresh import refresh  # noqa: PLC0415 - polars and DuckDB load only in the worker that uses them
-
+    """Export the new window and rebuild what it touches; returns the lake's version, or 0 when it failed."""
     parts: Parts = ctx["parts"]
-    result = await asyncio.to_thread(refresh, parts.settings)
-    if result.changed:
-        log.info("lake.refreshed", version=result.version, seconds=round(result.seconds, 2))
-    return result.version
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "analytics",
+        cwd=ROOT,
+        env=parts.settings.as_environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    answer, complaint = await process.communicate()
+    if process.returncode != 0:
+        last = complaint.decode(errors="replace").strip().rsplit("\n", 1)[-1]
+        log.error("lake.failed", status=process.returncode, error=last[:500])
+        return 0
+    version = int(answer)
+    log.info("lake.refreshed", version=version)
+    return version
+
+
+async def ring_refresh(ctx: dict[str, Any]) -> None:
+    """The sweep: ring for a refresh when the last one is long enough ago."""
+    parts: Parts = ctx["parts"]
+    async with transaction(parts.sessions, parts.doorbell) as session:
+        last = await session.scalar(select(LakeHead.updated_at))
+        if last is None or utc_now() - last >= timedelta(seconds=parts.settings.lake_interval_s):
+            queue.ring_after_commit(session, queue.REFRESH_LAKE)

@@ -2,10 +2,12 @@
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 from arq import Worker, cron, func
+from arq.worker import Function
 
 from core import queue
 from core.db import make_engine, make_sessions
@@ -18,6 +20,8 @@ from worker import exporting, importing, lake, recording, sending
 from worker.parts import CONNECTIONS, Parts
 
 log = structlog.get_logger()
+
+Job = Callable[..., Awaitable[Any]]
 
 STOP_WITHIN_S = 15  # requests in flight end within 5 s
 LONG_S = 6 * 3600
@@ -58,19 +62,29 @@ async def end(ctx: dict[str, Any]) -> None:
     log.info("worker.stopped")
 
 
+def kept(name: str, job: Job) -> Function:
+    """The job under its name, in this worker's hands while it runs."""
+
+    async def run(ctx: dict[str, Any], *arguments: str) -> Any:
+        parts: Parts = ctx["parts"]
+        async with queue.in_hand(parts.valkey, queue.Bell(name, arguments)):
+            return await job(ctx, *arguments)
+
+    return func(run, name=name, timeout=LONG_S)
+
+
 def make_worker(settings: Settings, **arguments: Any) -> Worker:
     """An arq worker with every job. Long jobs look at `parts.stopping` and end early when it is set."""
     if not settings.database_url or not settings.valkey_url:
         raise SettingsError("set KAIRAN_DATABASE_URL and KAIRAN_VALKEY_URL, or start everything with `kairan up`")
-    refresh_at = {at for at in range(60) if at % settings.lake_interval_s == 0} or {0}
     return Worker(
         functions=[
-            func(sending.expand_campaign, name=queue.EXPAND_CAMPAIGN, timeout=LONG_S),
-            func(sending.send_messages, name=queue.SEND_MESSAGES, timeout=120),
-            func(recording.record_webhooks, name=queue.RECORD_WEBHOOKS, timeout=300),
-            func(importing.run_import, name=queue.RUN_IMPORT, timeout=LONG_S),
-            func(exporting.build_audit, name=queue.BUILD_AUDIT, timeout=LONG_S),
-            func(lake.refresh_lake, name=queue.REFRESH_LAKE, timeout=LONG_S),
+            kept(queue.EXPAND_CAMPAIGN, sending.expand_campaign),
+            kept(queue.SEND_MESSAGES, sending.send_messages),
+            kept(queue.RECORD_WEBHOOKS, recording.record_webhooks),
+            kept(queue.RUN_IMPORT, importing.run_import),
+            kept(queue.BUILD_AUDIT, exporting.build_audit),
+            kept(queue.REFRESH_LAKE, lake.refresh_lake),
         ],
         cron_jobs=[
             cron(sending.ring_due, second=EVERY_2_S, run_at_startup=True),
@@ -80,7 +94,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             cron(exporting.ring_audits, second=EVERY_10_S),
             cron(recording.settle_consents, second=15),
             cron(recording.sign_checkpoint, minute=EVERY_5_MIN, second=30),
-            cron(lake.refresh_lake, second=refresh_at, timeout=LONG_S),
+            cron(lake.ring_refresh, second=EVERY_10_S),
         ],
         redis_settings=queue.redis_settings(settings.valkey_url),
         job_serializer=queue.pack,

@@ -258,8 +258,8 @@ class Reader:
         for row in islice(self.rows, done):
             self.parse(row)
 
-    def chunk(self) -> list[Row]:
-        return list(islice(self.rows, CHUNK))
+    def chunk(self, size: int = CHUNK) -> list[Row]:
+        return list(islice(self.rows, size))
 
     def parse(self, row: Row) -> tuple[Phone | None, str | None, bool]:
         """(number, why it is none, whether this file had the number before)."""

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import LargeBinary
 
@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 LOCK_TIMEOUT = "2s"
 LOCK_NOT_AVAILABLE = "55P03"
+TRIES = 3
 BATCH = 200
 STOPPED_MARKETING = 131050
 
@@ -51,20 +52,26 @@ async def store_with_withdrawals(
     A person whose row is locked for more than two seconds (a send is under way) gets a pending withdrawal instead:
     it blocks every later send at once, and a worker records it within seconds.
     """
-    parsed = parse(body)
     now = utc_now()
-    try:
-        async with transactions() as session:
-            await session.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-            acts = await inbound.consent_acts(session, parsed, now=now)
-            await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
-            await store(session, [body])
-            queue.ring_after_commit(session, queue.RECORD_WEBHOOKS)
-        return
-    except DBAPIError as waited:
-        if getattr(waited.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
-            raise
+    parsed = parse(body, received_at=now)
+    for attempt in range(1, TRIES + 1):
+        try:
+            async with transactions() as session:
+                await session.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+                acts = await inbound.consent_acts(session, parsed, now=now)
+                await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
+                await store(session, [body])
+                queue.ring_after_commit(session, queue.RECORD_WEBHOOKS)
+            return
+        except IntegrityError:  # the same stranger wrote twice in one moment: the other one made the contact
+            if attempt == TRIES:
+                raise
+        except DBAPIError as waited:
+            if getattr(waited.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+                raise
+            break
     async with transactions() as session:
+        await session.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
         for act in await inbound.consent_acts(session, parsed, now=now):
             await consents.pend_withdrawal(session, act.contact_id, act)
         await store(session, [body])

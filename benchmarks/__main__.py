@@ -1,0 +1,126 @@
+"""`python -m benchmarks NAME [sizes…]`: run one benchmark on servers and processes of its own."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from benchmarks import machine
+from benchmarks.crash import crash
+from benchmarks.expand import expand
+from benchmarks.growth import growth
+from benchmarks.pause import pause
+from benchmarks.report import Report
+from benchmarks.send import send
+from benchmarks.throttle import throttle
+from core.errors import AppError, Unavailable
+
+Options = argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One question; it is given up after `minutes`."""
+
+    measures: str
+    sizes: str
+    run: Callable[[Options], Awaitable[Report]]
+    minutes: int
+
+
+BENCHMARKS = {
+    "send": Benchmark(
+        "messages per second of one worker with full bookkeeping; a bare loop and pywa at the same simulator",
+        "[MESSAGES=30000]",
+        lambda given: send(given.sizes),
+        30,
+    ),
+    "expand": Benchmark(
+        "seconds from a launch to the last row, and the worker's memory",
+        "[RECIPIENTS=1000000]",
+        lambda given: expand(given.sizes),
+        60,
+    ),
+    "pause": Benchmark(
+        "seconds from pause to the last request started, at full load",
+        "[PRESSES=3]",
+        lambda given: pause(given.sizes),
+        15,
+    ),
+    "throttle": Benchmark(
+        "the fullest second and the share of the limit used, two workers on one number",
+        "[SECONDS=60 [LIMIT=80 1000]]",
+        lambda given: throttle(given.sizes),
+        30,
+    ),
+    "growth": Benchmark(
+        "cost per message and peak memory by the number of queued rows",
+        "[MESSAGES=5000 ROWS=10000 100000 1000000]",
+        lambda given: growth(given.sizes),
+        90,
+    ),
+    "crash": Benchmark(
+        "duplicates and silent losses when a part is killed in mid-campaign (--seed, --write)",
+        "[ROUNDS=50 [RECIPIENTS=5000]]",
+        lambda given: crash(given.sizes, chance_seed=given.seed, write=given.write),
+        240,
+    ),
+}
+
+
+def read_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the product.")
+    parser.add_argument("name", nargs="?", choices=sorted(BENCHMARKS), help="which one; see --list")
+    parser.add_argument("sizes", nargs="*", type=int, help="sizes, as --list names them")
+    parser.add_argument("--json", action="store_true", help="one JSON line at the end, the table on stderr")
+    parser.add_argument("--seed", type=int, default=1, help="crash: what decides which part dies, and when")
+    parser.add_argument("--write", action="store_true", help="crash: put the table into docs/crash-proof.md")
+    parser.add_argument("--list", action="store_true", help="say what each measures, and end")
+    given = parser.parse_args(arguments)
+    if not given.list and given.name is None:
+        parser.error("which benchmark? --list shows them")
+    return given
+
+
+def main() -> int:
+    given = read_arguments()
+    out = Console(stderr=given.json)
+    if given.list:
+        for name, each in BENCHMARKS.items():
+            out.print(f"{name} {each.sizes}: {each.measures}", markup=False, highlight=False)
+        return 0
+    out.print(machine.describe(), highlight=False)
+    try:
+        report = asyncio.run(_bounded(BENCHMARKS[given.name], given))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+    except AppError as refused:
+        print(refused.message, file=sys.stderr)
+        return 1
+    report.show(out)
+    if given.json:
+        print(report.as_json())
+    return 0
+
+
+async def _bounded(benchmark: Benchmark, given: Options) -> Report:
+    """The benchmark, ended in good order by SIGTERM, a closed terminal or its time limit."""
+    task = asyncio.current_task()
+    assert task is not None
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+    try:
+        async with asyncio.timeout(benchmark.minutes * 60) as limit:
+            return await benchmark.run(given)
+    except TimeoutError as late:
+        if not limit.expired():
+            raise
+        raise Unavailable(f"{given.name} was given up after {benchmark.minutes} minutes") from late
+
+
+if __name__ == "__main__":
+    sys.exit(main())
