@@ -89,8 +89,7 @@ class SignIn:
         try:
             for name, most in names.items():
                 tries = await valkey.incr(name)
-                if tries == 1:
-                    await valkey.expire(name, WINDOW_S)
+                await valkey.expire(name, WINDOW_S, nx=True)  # every time: a crash in between must lock nobody out
                 if tries > most:
                     wait = max(1, await valkey.ttl(name))
                     raise TooManyRequests(

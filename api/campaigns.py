@@ -275,7 +275,9 @@ async def _detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: 
         **(await _common(session, [campaign]))[0],
         sender_name=(await senders.get(session, campaign.sender_id)).name,
         skipped=await campaigns.skipped_by_reason(session, campaign.id),
-        failures=[FailureOut(code, explain(code).meaning, explain(code).after_giving_up, n) for code, n in failures.items()],
+        failures=[
+            FailureOut(code, explain(code).meaning, explain(code).after_giving_up, n) for code, n in failures.items()
+        ],
         throughput=ThroughputOut(pace.messages_per_second, pace.limit_per_second),
         eta_at=pace.eta(now),
         waiting=WaitingOut(waiting.reason, waiting.detail, waiting.until) if waiting else None,

@@ -29,8 +29,12 @@ async def once(
     make: Callable[[], Awaitable[Shape]],
     *,
     status: int = 201,
+    digest: str | None = None,
 ) -> Response[Shape]:
-    """Do the work unless the same caller did it under this key; raises RuleViolation when the body differs."""
+    """Do the work unless the same caller did it under this key; raises RuleViolation when the body differs.
+
+    `digest` stands for the body of a form, which was consumed when it was read.
+    """
     key = request.headers.get(HEADER)
     if not key:
         return Response(await make(), status_code=status)
@@ -38,7 +42,7 @@ async def once(
         raise RuleViolation(f"an Idempotency-Key has {MAX_KEY} characters at most", field=HEADER)
     caller = f"{request.user.id}|{request.method}|{request.url.path}|{key}"
     scope = hashlib.sha256(caller.encode()).hexdigest()
-    digest = hashlib.sha256(await request.body()).hexdigest()
+    digest = digest or hashlib.sha256(await request.body()).hexdigest()
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(scope, 0))))
     known = await session.scalar(select(IdempotencyKey).where(IdempotencyKey.scope == scope))
     if known is not None:

@@ -140,7 +140,7 @@ class ImportController(Controller):
             await people.note(session, request.user, "import.uploaded", "import", job.id)
             return ImportOut.of(job)
 
-        return await once(request, session, ImportOut, make)
+        return await once(request, session, ImportOut, make, digest=await _digest(data))
 
     @get("/{import_id:uuid}", guards=[READ_PEOPLE])
     async def read(self, import_id: FromPath[UUID], session: Db) -> ImportOut:
@@ -166,6 +166,15 @@ class ImportController(Controller):
         await people.note(session, request.user, "import.rejects_downloaded", "import", job.id)
         headers = {"content-disposition": f'attachment; filename="rejects-{import_id}.csv"'}
         return Stream(_rejects(parts, import_id), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def _digest(data: ImportIn) -> str:
+    """What makes two uploads the same: the file, its name and the options."""
+    digest = hashlib.sha256(f"{data.file.filename}\0{data.options}\0".encode())
+    while chunk := await data.file.read(1 << 20):
+        digest.update(chunk)
+    await data.file.seek(0)
+    return digest.hexdigest()
 
 
 async def _keep(upload: UploadFile, folder: Path, import_id: UUID) -> tuple[Path, str]:

@@ -42,6 +42,7 @@ _LENGTH = re.compile(r"Expected `(\w+)` of length (<=|>=) (\d+)")
 _BOUND = re.compile(r"Expected `(\w+)` (<=|>=) (-?[\d.]+)")
 _TYPE = re.compile(r"Expected `([^`]+)`(?:, got `(\w+)`)?")
 _NAMED = re.compile(r"Object (contains unknown|missing required) field `([^`]*)`")
+_PARAMETER = re.compile(r"Missing required \w+ parameter '([^']+)'")
 _ENUM = re.compile(r"Invalid enum value '?([^']*)")
 _PATTERN = re.compile(r"matching regex '(.*?)'?$")
 
@@ -78,14 +79,14 @@ def _sentence(message: str) -> str:
         return "holds a number that is out of range"
     if "Unsupported type" in message:
         return "needs a file with its name"
-    if "Missing required" in message:
-        return "is missing"
     return message[:1].lower() + message[1:] or "is not right"
 
 
 def field_error(key: str, message: str) -> FieldError:
     """One refusal of a validator: the path of the field, and a sentence about it."""
     path = "" if key in ("data", "body") or key.startswith("[...]") else key.removeprefix("data.")
+    if found := _PARAMETER.search(message):
+        return FieldError(found[1], f"{found[1]} is missing from the address's query")
     if message == "'data'":
         return FieldError("body", "the body is empty: send a JSON object")
     message = message.partition(" - at `$")[0]

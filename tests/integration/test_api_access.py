@@ -1,0 +1,200 @@
+"""Who may come in, and who may do what: every role against every route."""
+
+import asyncio
+import time
+from datetime import timedelta
+from uuid import UUID
+
+import httpx
+from litestar.routes import HTTPRoute
+from sqlalchemy import select, update
+
+from api.auth import MOST_PER_ADDRESS, MOST_PER_EMAIL
+from core.clock import utc_now
+from core.models import Session, User
+from core.services import people
+from core.statuses import Role
+from tests.integration.stack import PASSWORD, Stack
+
+MARKETING = {Role.MARKETER}
+READ_MARKETING = {Role.MARKETER, Role.APPROVER, Role.ANALYST, Role.COMPLIANCE}
+READ_PEOPLE = {Role.MARKETER, Role.APPROVER, Role.COMPLIANCE}
+AUDIT = {Role.COMPLIANCE, Role.AUDITOR}
+EVERYBODY = set(Role)
+
+# Route → roles besides admin, who may do everything.
+ALLOWED: dict[str, set[Role]] = {
+    "GET /api/session": EVERYBODY,
+    "GET /api/senders": READ_MARKETING,
+    "POST /api/senders": MARKETING,
+    "POST /api/senders/{sender_id}/subscribe": MARKETING,
+    "POST /api/senders/{sender_id}/pause": MARKETING,
+    "POST /api/senders/{sender_id}/resume": MARKETING,
+    "POST /api/media": MARKETING,
+    "GET /api/templates": READ_MARKETING,
+    "POST /api/templates": MARKETING,
+    "POST /api/templates/sync": MARKETING,
+    "GET /api/templates/{template_id}": READ_MARKETING,
+    "POST /api/rates": MARKETING,
+    "GET /api/imports": READ_PEOPLE,
+    "POST /api/imports": MARKETING,
+    "GET /api/imports/{import_id}": READ_PEOPLE,
+    "GET /api/imports/{import_id}/rows": READ_PEOPLE,
+    "GET /api/imports/{import_id}/rejects.csv": READ_PEOPLE,
+    "GET /api/audiences": READ_MARKETING,
+    "POST /api/audiences": MARKETING,
+    "POST /api/audiences/preview": MARKETING,
+    "GET /api/audiences/{audience_id}": READ_MARKETING,
+    "GET /api/audiences/{audience_id}/members": READ_PEOPLE,
+    "GET /api/contacts": READ_PEOPLE,
+    "GET /api/contacts/{contact_id}": READ_PEOPLE,
+    "GET /api/contacts/{contact_id}/consents": READ_PEOPLE,
+    "GET /api/contacts/{contact_id}/messages": READ_PEOPLE,
+    "GET /api/contacts/{contact_id}/evidence": {Role.COMPLIANCE},
+    "POST /api/consents": READ_PEOPLE,
+    "GET /api/purposes": EVERYBODY,
+    "GET /api/notices": EVERYBODY,
+    "GET /api/ledger": AUDIT,
+    "GET /api/audits": AUDIT,
+    "POST /api/audits": {Role.COMPLIANCE},
+    "GET /api/audits/{export_id}": AUDIT,
+    "GET /api/audits/{export_id}/download": AUDIT,
+    "GET /api/campaigns": READ_MARKETING,
+    "POST /api/campaigns": MARKETING,
+    "GET /api/campaigns/{campaign_id}": READ_MARKETING,
+    "PATCH /api/campaigns/{campaign_id}": MARKETING,
+    "POST /api/campaigns/{campaign_id}/review": MARKETING,
+    "POST /api/campaigns/{campaign_id}/launch": MARKETING,
+    "POST /api/campaigns/{campaign_id}/schedule": MARKETING,
+    "POST /api/campaigns/{campaign_id}/pause": MARKETING,
+    "POST /api/campaigns/{campaign_id}/resume": MARKETING,
+    "POST /api/campaigns/{campaign_id}/cancel": MARKETING,
+    "POST /api/campaigns/{campaign_id}/settle": MARKETING,
+    "POST /api/campaigns/{campaign_id}/test": MARKETING,
+    "GET /api/campaigns/{campaign_id}/messages": READ_PEOPLE,
+    "POST /api/conversions": MARKETING,
+    "GET /api/metrics": READ_MARKETING,
+    "GET /api/lake": READ_MARKETING,
+    "POST /api/lake/refresh": READ_MARKETING,
+}
+# Whoever comes may use these; sessions end with the last.
+OPEN = {"POST /api/session", "GET /webhooks/whatsapp", "POST /webhooks/whatsapp", "GET /r/{code}", "HEAD /r/{code}"}
+OPEN |= {"GET /health/live", "GET /health/ready", "DELETE /api/session"}
+
+
+def routes(stack: Stack) -> set[str]:
+    """Every route of the product; the documentation's pages left out."""
+    return {
+        f"{method} {route.path_format}"
+        for route in stack.api.routes
+        if isinstance(route, HTTPRoute) and route.path_format.startswith(("/api", "/webhooks", "/r/", "/health"))
+        for method in route.methods
+        if method != "OPTIONS"
+    }
+
+
+async def ask(client: httpx.AsyncClient, route: str) -> httpx.Response:
+    """The route with ids nobody has, and no body: nothing is changed by it."""
+    method, path = route.split(" ")
+    path = "/".join(str(UUID(int=0)) if part.startswith("{") else part for part in path.split("/"))
+    return await client.request(method, path)
+
+
+async def test_every_role_gets_into_its_routes_and_no_others(stack: Stack) -> None:
+    assert routes(stack) == set(ALLOWED) | OPEN
+
+    wrong = []
+    for role in Role:
+        client = await stack.sign_in(role)
+        for route, roles in ALLOWED.items():
+            answer = await ask(client, route)
+            refused = answer.status_code == 403
+            assert answer.status_code != 401
+            if refused != (role is not Role.ADMIN and role not in roles):
+                wrong.append(f"{role}: {route} → {answer.status_code}")
+    assert wrong == []
+
+
+async def test_a_stranger_gets_in_nowhere(stack: Stack) -> None:
+    token = stack.client.headers["authorization"].removeprefix("Bearer ")
+    bad = [
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Basic {token}",
+        token,
+        f"Bearer {token}x",
+        f"Bearer {token[:-1]}",
+        "Bearer kairan_x",
+    ]
+    for route in ALLOWED:
+        stack.client.headers.pop("authorization", None)
+        assert (await ask(stack.client, route)).status_code == 401, route
+    for header in bad:
+        answer = await stack.client.get("/api/session", headers={"authorization": header})
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), header
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "sign in" in answer.json()["detail"] or "API key" in answer.json()["detail"]
+
+
+async def test_what_has_ended_opens_nothing(stack: Stack) -> None:
+    async def refused(client: httpx.AsyncClient) -> bool:
+        return (await client.get("/api/purposes")).status_code == 401
+
+    analyst, approver, auditor = [await stack.sign_in(r) for r in (Role.ANALYST, Role.APPROVER, Role.AUDITOR)]
+    async with stack.sessions.begin() as session:
+        _, secret = await people.add_key(session, name="shop", role=Role.MARKETER, created_by=None)
+    program = httpx.AsyncClient(transport=stack.client._transport, base_url=stack.client.base_url)
+    program.headers["authorization"] = f"Bearer {secret}"
+    assert [await refused(client) for client in (analyst, approver, auditor, program)] == [False] * 4
+
+    async with stack.sessions.begin() as session:
+        await people.revoke_key(session, secret[:14], now=utc_now())
+        mine = User.email == "analyst@example.org"
+        session_of = Session.user_id.in_(select(User.id).where(mine))
+        await session.execute(update(Session).where(session_of).values(expires_at=utc_now() - timedelta(seconds=1)))
+        # Only the flag: a session that was not deleted must not open anything either.
+        await session.execute(update(User).where(User.email == "approver@example.org").values(disabled_at=utc_now()))
+    await auditor.delete("/api/session")
+
+    assert [await refused(client) for client in (analyst, approver, auditor, program)] == [True] * 4
+    again = await approver.post("/api/session", json={"email": "approver@example.org", "password": PASSWORD})
+    assert again.status_code == 401
+
+
+async def test_guessing_passwords_is_stopped_even_when_many_guesses_come_at_once(stack: Stack) -> None:
+    async def guess(password: str, email: str = "marketer@example.org") -> httpx.Response:
+        return await stack.client.post("/api/session", json={"email": email, "password": password})
+
+    answers = await asyncio.gather(*(guess(f"wrong {n}") for n in range(3 * MOST_PER_EMAIL)))
+    told = sorted(answer.status_code for answer in answers)
+    assert told == [401] * MOST_PER_EMAIL + [429] * 2 * MOST_PER_EMAIL
+    throttled = await guess(PASSWORD)
+    assert throttled.status_code == 429
+    assert 0 < throttled.json()["retry_after_s"] <= 900
+    assert int(throttled.headers["retry-after"]) == throttled.json()["retry_after_s"]
+    assert "minutes" in throttled.json()["detail"]
+    # Upper case and blanks do not make it another person.
+    assert (await guess(PASSWORD, " MARKETER@example.org ")).status_code == 429
+
+
+async def test_people_who_know_their_password_do_not_use_up_the_address_they_share(stack: Stack) -> None:
+    shared = "signin:address:127.0.0.1"
+    await stack.parts.valkey.set(shared, MOST_PER_ADDRESS - 1, ex=60)
+    for _ in range(3):
+        answer = await stack.client.post("/api/session", json={"email": "marketer@example.org", "password": PASSWORD})
+        assert answer.status_code == 201
+
+
+async def test_an_unknown_address_takes_as_long_as_a_known_one_and_is_told_the_same(stack: Stack) -> None:
+    async def took(email: str) -> tuple[float, dict[str, object]]:
+        began = time.perf_counter()
+        answer = await stack.client.post("/api/session", json={"email": email, "password": "wrong password"})
+        return time.perf_counter() - began, answer.json()
+
+    known = [await took("marketer@example.org") for _ in range(4)]
+    unknown = [await took(f"nobody{n}@example.org") for n in range(4)]
+
+    assert known[0][1] == unknown[0][1]
+    # Without the hash of nobody an unknown address would answer in a hundredth of the time.
+    assert min(seconds for seconds, _ in unknown) > 0.3 * min(seconds for seconds, _ in known)
