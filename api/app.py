@@ -1,11 +1,13 @@
 """create_app: routes, dependencies, refusals as problem documents."""
 
 import importlib.util
+import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import httpx
+import structlog
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -47,6 +49,8 @@ from core.queue import Ringer
 from core.services import consents
 from core.settings import Settings, get_settings
 from core.whatsapp.client import WhatsAppClient
+
+log = structlog.get_logger()
 
 MAX_BODY = 10 << 20
 DOCS_ASSETS = "/docs/assets"
@@ -110,6 +114,7 @@ def app() -> Litestar:
     """What an ASGI server starts."""
     settings = get_settings()
     set_up_logging(settings.log_level)
+    os.umask(0o077)  # uploads and packages hold personal data
     return create_app(settings)
 
 
@@ -141,6 +146,7 @@ def _running(
             whatsapp=whatsapp,
             keyring=Keyring.load(settings.data_dir),
         )
+        log.info("ledger.key", fingerprint=parts.keyring.fingerprint)
         async with parts.sessions.begin() as session:
             await consents.ensure_defaults(session, settings, keyring=parts.keyring, now=utc_now())
         app.state.parts, app.state.ingest = parts, Ingest(parts.sessions, parts.ringer)
@@ -175,6 +181,7 @@ def _openapi() -> OpenAPIConfig:
     )
     return OpenAPIConfig(
         title="Kairan",
+        use_handler_docstrings=True,
         version="1",
         description="WhatsApp campaigns and their analytics. Sign in with POST /api/session, or use an API key.",
         path="/",

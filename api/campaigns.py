@@ -279,7 +279,7 @@ async def _detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: 
             FailureOut(code, explain(code).meaning, explain(code).after_giving_up, n) for code, n in failures.items()
         ],
         throughput=ThroughputOut(pace.messages_per_second, pace.limit_per_second),
-        eta_at=pace.eta(now),
+        eta_at=pace.eta(now) if campaign.status is CampaignStatus.SENDING else None,
         waiting=WaitingOut(waiting.reason, waiting.detail, waiting.until) if waiting else None,
     )
 

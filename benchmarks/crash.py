@@ -27,7 +27,7 @@ from benchmarks.office import Json, Office
 from benchmarks.people import seed
 from benchmarks.provider import Provider, provider
 from benchmarks.report import Grid, Report
-from cli.processes import ROOT
+from core.settings import ROOT
 
 LIMIT = 1000
 ROUNDS, RECIPIENTS = 50, 5000

@@ -19,9 +19,10 @@ from benchmarks.bare_loop import Done, Job
 from benchmarks.harness import WABA, Stack, free_port, sandbox_config, until
 from benchmarks.office import COMPONENTS, TEMPLATE
 from cli.embedded import log_file
-from cli.processes import ROOT, Child
+from cli.processes import Child
 from core import template
 from core.errors import Unavailable
+from core.settings import ROOT
 
 THROUGHPUTS = (1000, 1000, 1000, 1000, 1000, 1000)
 READY_WITHIN_S = 30.0

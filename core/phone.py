@@ -33,7 +33,7 @@ class PhoneFault(StrEnum):
 
 _SENTENCES = {
     PhoneFault.EMPTY: "there is no phone number",
-    PhoneFault.DAMAGED_BY_SPREADSHEET: "a spreadsheet rounded the number (8.19E+11): export the column as text",
+    PhoneFault.DAMAGED_BY_SPREADSHEET: "a spreadsheet rounded the number, as in 8.19E+11: export the column as text",
     PhoneFault.NOT_A_NUMBER: "this is not a phone number",
     PhoneFault.TOO_SHORT: "the phone number is too short",
     PhoneFault.TOO_LONG: "the phone number is too long",

@@ -56,7 +56,13 @@ def ask(template: Template, *, key: str, client: ApiClient, sender_id: str) -> t
 
 def _ask_button(title: str, kind: str, widget: str) -> Json | None:
     if kind == "payload":
-        return _ask_text(title, "payload", widget, "stop:promo", "Optional. Comes back to us when somebody taps it.")
+        return _ask_text(
+            title,
+            "payload",
+            widget,
+            "more-info",
+            "Optional. Comes back to us when somebody taps it; `optout` stops all marketing.",
+        )
     if kind == "coupon_code":
         return _ask_text(title, "text", widget, "TEA20", "The code the button copies.")
     return _ask_text(title, "link", widget, "https://shop.example/sale", "Opens this page; clicks are counted.")

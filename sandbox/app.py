@@ -13,6 +13,7 @@ from litestar.exceptions import NotFoundException
 from litestar.exceptions.responses import create_exception_response
 from litestar.handlers import ASGIRouteHandler
 from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
 from litestar.types import Receive, Scope, Send
 
@@ -74,7 +75,12 @@ def create_app(
             NotFoundException: _not_found,
             HTTP_500_INTERNAL_SERVER_ERROR: _broken,
         },
-        openapi_config=OpenAPIConfig(title="Cloud API sandbox: inspection", version="1", path="/_sandbox/docs"),
+        openapi_config=OpenAPIConfig(
+            title="Cloud API sandbox: inspection",
+            version="1",
+            path="/_sandbox/docs",
+            render_plugins=[JsonRenderPlugin()],
+        ),
         logging_config=None,
     )
 

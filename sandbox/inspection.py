@@ -1,6 +1,6 @@
 """The inspection API under `/_sandbox/`: see what happened, make things happen. No token; for loopback use only.
 
-Its OpenAPI description is at `/_sandbox/docs`.
+Its OpenAPI description is at `/_sandbox/docs/openapi.json`.
 """
 
 from collections import Counter

@@ -1,6 +1,8 @@
 """WorkerSettings: jobs, cron, start and end."""
 
 import asyncio
+import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -117,6 +119,8 @@ def run() -> None:
     """One worker process, until SIGINT or SIGTERM: then what is in flight ends, the rest is put back."""
     settings = get_settings()
     set_up_logging(settings.log_level)
+    logging.getLogger("arq").setLevel(logging.WARNING)  # it says every tick of every sweep
+    os.umask(0o077)  # packages and the lake hold personal data
     asyncio.set_event_loop(asyncio.new_event_loop())
     worker = make_worker(settings, handle_signals=True)
 

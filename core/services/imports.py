@@ -465,9 +465,11 @@ def _act(job: Import, row: Row, number: Phone, contact_id: UUID, registry: Regis
         return None
     record = row.values.get("source_record_id")
     system = row.values.get("source_system", "")
-    # A record of a source system is the same record in every file; without an id it is this row of this file.
-    key = f"{system}|{record}|{row.action}|{number.match_key}" if record else f"{job.sha256}|{row.number}"
     evidence = {name: value for name, value in row.values.items() if name not in ("name", "country", "language")}
+    # A record of a source system is the same record in every file, as long as it says the same: what was incomplete
+    # may come again with what was missing. Without an id it is this row of this file.
+    said = blake2b(repr(sorted(evidence.items())).encode(), digest_size=16).hexdigest()
+    key = f"{system}|{record}|{row.action}|{number.match_key}|{said}" if record else f"{job.sha256}|{row.number}"
     if row.action == "opt_out":
         return Act(
             contact_id=contact_id,

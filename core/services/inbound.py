@@ -50,7 +50,8 @@ def meaning(inbound: Inbound, language: str | None = None) -> Meaning:
     if not inbound.words:
         return Meaning(InboundIntent.REPLY)
     found = keywords.classify(inbound.words, language=language)
-    return Meaning(found.intent, reason="stop_word" if found.intent is InboundIntent.OPT_OUT else None)
+    by = "stop_button" if inbound.type in BUTTON_TYPES else "stop_word"
+    return Meaning(found.intent, reason=by if found.intent is InboundIntent.OPT_OUT else None)
 
 
 def act_of(inbound: Inbound, contact: Contact) -> Act | None:

@@ -108,7 +108,7 @@ def _request(person: Person | None) -> None:
             )
         with right:
             country = (st.text_input("Country (two letters)", key="audit_country", max_chars=2) or "").strip().upper()
-        only = st.checkbox(f"Only {_name(person)}", True, key="audit_only") if person else False
+        only = st.checkbox(f"Only {_name(person)}", key="audit_only") if person else False
         pressed = st.form_submit_button("Make package", type="primary", key="audit_button")
     if not pressed:
         return

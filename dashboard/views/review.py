@@ -47,7 +47,10 @@ def _who(review: Review) -> None:
         st.caption("Everybody in the audience can be reached.")
     if review.holdout:
         held = format.rate(review.holdout, review.audience, "people")
-        st.caption(f"Holdout: {held} get nothing on purpose, to measure what the campaign causes.")
+        st.caption(
+            f"Holdout: {held} in the audience, reachable or not, get nothing on purpose: that measures what the "
+            "campaign causes."
+        )
     st.subheader("Cost by market")
     cost = review.cost
     controls.table(

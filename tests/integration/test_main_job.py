@@ -29,3 +29,14 @@ async def test_everybody_who_agreed_gets_the_campaign_once_and_nobody_else_does(
     assert found["skipped"] == {"no_consent": 1, "suppressed": 1}
     sent_to = [message.person.wa_id for message in stack.sandbox.store.messages]
     assert sorted(sent_to) == sorted(phone.lstrip("+") for phone in PEOPLE)
+
+
+async def test_a_row_that_lacked_evidence_counts_once_it_comes_again_with_it(stack: Stack) -> None:
+    incomplete = consenting(PEOPLE[0], evidence_ref="")
+
+    first = await an_import(stack, csv_of([incomplete]))
+    again = await an_import(stack, csv_of([incomplete]))
+    completed = await an_import(stack, csv_of([consenting(PEOPLE[0])]))
+
+    verdicts = [found["verdicts"] for found in (first, again, completed)]
+    assert verdicts == [{"not_sendable": 1}, {"duplicate": 1}, {"accepted": 1}]
