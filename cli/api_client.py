@@ -78,8 +78,9 @@ class ApiClient:
         return found
 
     async def download(self, path: str, to: Path) -> int:
-        """Save an answer as a file, whole or not at all; returns its bytes."""
+        """Save an answer as a file only its owner may read, whole or not at all; returns its bytes."""
         beside, size = to.with_name(to.name + ".part"), 0
+        beside.touch(mode=0o600)
         try:
             async with self._http.stream("GET", path) as answer:
                 if answer.status_code >= 400:

@@ -147,10 +147,6 @@ async def get(session: AsyncSession, template_id: UUID) -> Current:
     return found[0]
 
 
-async def newest_of(session: AsyncSession, template_ids: Sequence[UUID]) -> dict[UUID, Current]:
-    return {each.template.id: each for each in await _newest(session, Template.id.in_(template_ids))}
-
-
 async def list_all(session: AsyncSession) -> list[Current]:
     return await _newest(session, Template.id.is_not(None))
 

@@ -273,8 +273,3 @@ def category_of(word: str) -> Category:
         return Category(word.lower())
     except ValueError:
         return Category.MARKETING
-
-
-def language_code(code: str) -> str:
-    """`en-US` as `en_US`: both spellings are seen."""
-    return code.replace("-", "_")
