@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import format
+from dashboard import format, markup
 from dashboard.api_client import ApiClient
 from dashboard.payloads import Json, Placeholder, Template
 
@@ -39,6 +39,10 @@ def ask(template: Template, *, key: str, client: ApiClient, sender_id: str) -> t
     """The parameters as the API takes them, and what is still missing in words."""
     filled: dict[str, Json] = {}
     missing: list[str] = []
+    body = next((part.get("text") for part in template.components if str(part.get("type")).upper() == "BODY"), None)
+    if body:
+        st.caption(markup.markdown_text(str(body)))
+    first_text = next((hole.key for hole in template.placeholders if hole.type == "text"), None)
     for placeholder in template.placeholders:
         title, widget = label(placeholder, template), f"{key}_{template.id}_{placeholder.key}"
         if placeholder.type in MEDIA:
@@ -46,7 +50,7 @@ def ask(template: Template, *, key: str, client: ApiClient, sender_id: str) -> t
         elif placeholder.component == "button":
             value = _ask_button(title, placeholder.type, widget)
         else:
-            value = _ask_value(title, widget)
+            value = _ask_value(title, widget, is_first=placeholder.key == first_text)
         if value is not None:
             filled[placeholder.key] = value
         elif placeholder.required:
@@ -86,10 +90,20 @@ def _ask_media(title: str, kind: str, widget: str, client: ApiClient, sender_id:
     return {"media_id": uploaded[file.file_id]}
 
 
-def _ask_value(title: str, widget: str) -> Json | None:
+def _ask_value(title: str, widget: str, *, is_first: bool) -> Json | None:
+    """The first placeholder is most often the name; the others are asked for, so that none is the name by accident."""
     left, right = st.columns(2, vertical_alignment="bottom")
     with left:
-        source = st.selectbox(title, list(SOURCES), format_func=SOURCES.__getitem__, key=f"{widget}_source")
+        source = st.selectbox(
+            title,
+            list(SOURCES),
+            index=0 if is_first else None,
+            placeholder="Choose what stands here",
+            format_func=SOURCES.__getitem__,
+            key=f"{widget}_source",
+        )
+    if source is None:
+        return None
     with right:
         if source == "text":
             text = (st.text_input("Text", key=f"{widget}_text") or "").strip()
