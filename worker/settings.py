@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
+import uvloop
 from arq import Worker, cron, func
 from arq.worker import Function
 
@@ -121,7 +122,7 @@ def run() -> None:
     set_up_logging(settings.log_level)
     logging.getLogger("arq").setLevel(logging.WARNING)  # it says every tick of every sweep
     os.umask(0o077)  # packages and the lake hold personal data
-    asyncio.set_event_loop(asyncio.new_event_loop())
+    asyncio.set_event_loop(uvloop.new_event_loop())
     worker = make_worker(settings, handle_signals=True)
 
     def stop(signum: signal.Signals) -> None:

@@ -18,6 +18,7 @@ from core.models import Campaign, Purpose, Rate
 from core.services import audiences, campaigns, expansion, senders
 from core.services.expansion import Preview
 from core.statuses import CampaignStatus, Category, TemplateStatus
+from core.template import Form
 
 SAMPLES = 3
 EXPECTED_DELIVERY = (0.85, 1.0)  # share of sent messages that are delivered and so cost: low and high of the range
@@ -89,8 +90,11 @@ async def review(
 async def _pass_over(session: AsyncSession, campaign: Campaign, purpose: Purpose, default_zone: str) -> _Tally:
     tally = _Tally()
     arms = await campaigns.arms(session, campaign.id)
-    versions = {
-        each.version.id: each.version for each in (await campaigns.variants(session, [campaign.id]))[campaign.id]
+    forms = {
+        each.version.id: Form.of(
+            each.template.name, each.template.language, each.version.parameter_format, each.version.components
+        )
+        for each in (await campaigns.variants(session, [campaign.id]))[campaign.id]
     }
     who = audiences.people(await audiences.get(session, campaign.audience_id))
     after: UUID | None = None
@@ -102,18 +106,18 @@ async def _pass_over(session: AsyncSession, campaign: Campaign, purpose: Purpose
             if person.holdout:
                 tally.holdout += 1
             elif person.contact_id in reachable:
-                _count(tally, person, versions[person.template_version_id].components)
+                _count(tally, person, forms[person.template_version_id])
     return tally
 
 
-def _count(tally: _Tally, person: Preview, components: list[Any]) -> None:
+def _count(tally: _Tally, person: Preview, form: Form) -> None:
     tally.recipients[person.variant_id] += 1
     tally.zones[person.zone] += 1
     tally.markets[person.country or "", person.category] += 1
-    tally.problems.update(template.parameter_problems(components, person.parameters))
+    tally.problems.update(form.problems(person.parameters))
     shown = tally.samples.setdefault(person.variant_id, [])
     if len(shown) < SAMPLES:
-        shown.append(template.render(components, person.parameters))
+        shown.append(template.render(form.components, person.parameters))
 
 
 def _doubts(reach: audiences.Reach, variants: list[campaigns.Variant]) -> list[dict[str, Any]]:

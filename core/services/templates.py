@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core import template as rules
+from core import template_rules as rules
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Media, Purpose, Sender, Template, TemplateVersion
 from core.statuses import Category, TemplateStatus

@@ -12,9 +12,10 @@ from sqlalchemy import func, select, update
 
 from api.state import HEARTBEAT
 from core.clock import utc_now
+from core.db import driver
 from core.models import Campaign, Message, MessageEvent
 from core.services import messages, senders
-from core.services.messages import Report
+from core.services.messages import Claimed, Permitted, Report
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind
 from core.whatsapp.client import WhatsAppClient
 from sandbox.faults import Fault
@@ -38,6 +39,24 @@ async def a_running_campaign(stack: Stack, people: list[str] = PEOPLE, **changes
     return campaign
 
 
+async def a_claim(stack: Stack, campaign: dict[str, Any], limit: int) -> list[Claimed]:
+    async with driver(stack.sessions) as connection:
+        return await messages.claim(connection, UUID(campaign["sender_id"]), UUID(campaign["id"]), limit=limit)
+
+
+async def permit(stack: Stack, those: list[Claimed]) -> set[UUID]:
+    """What may be sent of it."""
+    permits = [Permitted(claimed.id, claimed.attempt, 1, 1, utc_now()) for claimed in those]
+    async with driver(stack.sessions) as connection:
+        return await messages.write_permits(connection, permits)
+
+
+async def end_leases(stack: Stack) -> None:
+    async with stack.sessions.begin() as session:
+        over = utc_now() - timedelta(seconds=1)
+        await session.execute(update(Message).where(Message.status == "sending").values(lease_until=over))
+
+
 async def statuses(stack: Stack) -> Counter[str]:
     async with stack.sessions() as session:
         rows = await session.execute(select(Message.status, func.count()).group_by(Message.status))
@@ -59,8 +78,7 @@ async def test_ten_workers_at_once_send_each_message_once(stack: Stack) -> None:
 async def test_a_claim_takes_no_more_than_it_was_asked_for(stack: Stack) -> None:
     campaign = await a_running_campaign(stack)
 
-    async with stack.sessions.begin() as session:
-        claimed = await messages.claim(session, UUID(campaign["sender_id"]), UUID(campaign["id"]), limit=7)
+    claimed = await a_claim(stack, campaign, 7)
 
     assert len(claimed) == 7
     assert await statuses(stack) == {"sending": 7, "queued": 23}
@@ -78,21 +96,42 @@ async def test_expanding_again_after_a_crash_makes_no_row_twice(stack: Stack) ->
     assert await statuses(stack) == {"queued": 30}
 
 
-async def test_a_worker_killed_after_the_claim_leaves_messages_unknown_and_never_sends_them_again(
-    stack: Stack,
-) -> None:
+async def test_what_a_killed_worker_had_claimed_is_sent_later_unless_a_request_may_have_left(stack: Stack) -> None:
     campaign = await a_running_campaign(stack)
-    async with stack.sessions.begin() as session:
-        await messages.claim(session, UUID(campaign["sender_id"]), UUID(campaign["id"]), limit=5)
-        await session.execute(
-            update(Message).where(Message.status == "sending").values(lease_until=utc_now() - timedelta(seconds=1))
-        )
+    claimed = await a_claim(stack, campaign, 5)
+    await permit(stack, claimed[:2])
+    await end_leases(stack)
 
     await sending.ring_due(stack.ctx)
     await sending.send_messages(stack.ctx, campaign["sender_id"])
 
-    assert (await statuses(stack))["unknown"] == 5
-    assert sum(accepted_by_provider(stack).values()) == 25
+    assert (await statuses(stack))["unknown"] == 2
+    assert sum(accepted_by_provider(stack).values()) == 28
+    assert set(accepted_by_provider(stack).values()) == {1}
+
+
+async def test_a_worker_that_stood_still_past_its_lease_has_lost_its_claim(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:4])
+    held = await a_claim(stack, campaign, 4)
+    await end_leases(stack)
+    await sending.ring_due(stack.ctx)
+    taken_by_another = await a_claim(stack, campaign, 3)
+
+    assert {claimed.id for claimed in taken_by_another} < {claimed.id for claimed in held}
+    assert await permit(stack, held) == set()
+    assert await permit(stack, taken_by_another) == {claimed.id for claimed in taken_by_another}
+
+
+async def test_a_worker_that_lives_keeps_its_claim_however_long_it_takes(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:2])
+    held = await a_claim(stack, campaign, 2)
+    await end_leases(stack)
+    async with stack.sessions.begin() as session:
+        await messages.renew_leases(session, [claimed.id for claimed in held])
+
+    await sending.ring_due(stack.ctx)
+
+    assert await statuses(stack) == {"sending": 2}
 
 
 async def test_an_answer_that_never_came_is_unknown_until_the_webhook_settles_it(stack: Stack) -> None:

@@ -6,7 +6,7 @@ import random
 import pytest
 from redis.asyncio import Redis
 
-from worker.throttle import MOST_AHEAD_S, Limit, reserve
+from worker.throttle import MOST_AHEAD_S, Limit, pace
 
 
 async def handed_out(valkey: Redis, limits: list[Limit], *, workers: int, seconds: float, most: int) -> list[float]:
@@ -19,7 +19,7 @@ async def handed_out(valkey: Redis, limits: list[Limit], *, workers: int, second
         ends = loop.time() + seconds
         while loop.time() < ends:
             asked_at = loop.time()
-            slots = await reserve(valkey, limits, draw.randint(1, most))
+            slots = await pace(valkey, limits, draw.randint(1, most))
             answered_at = loop.time()
             if slots.count:
                 # The clock was read in Valkey at some instant between the two; the middle is off by half at most.
@@ -60,7 +60,7 @@ async def test_of_several_limits_the_tightest_decides(valkey_url: str) -> None:
 
 async def test_slots_are_not_handed_out_far_ahead(valkey_url: str) -> None:
     async with Redis.from_url(valkey_url) as valkey:
-        while (slots := await reserve(valkey, [Limit("number", 10)], 2)).count:
+        while (slots := await pace(valkey, [Limit("number", 10)], 2)).count:
             assert slots.wait_s <= MOST_AHEAD_S
 
     assert slots.wait_s > MOST_AHEAD_S
