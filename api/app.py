@@ -128,7 +128,7 @@ def _running(
 ) -> AbstractAsyncContextManager[None]:
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
-        engine = make_engine(settings.database_url, pool_size=20)
+        engine = make_engine(settings.database_url, pool_size=30)
         pool = await queue.connect(settings.valkey_url)
         whatsapp = WhatsAppClient.connect(
             settings.whatsapp_url,

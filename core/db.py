@@ -34,7 +34,7 @@ def make_engine(database_url: str, *, role: str | None = APP_ROLE, pool_size: in
     engine = create_async_engine(
         async_url(database_url),
         pool_size=pool_size,
-        max_overflow=pool_size,
+        max_overflow=0,  # one beyond the pool would be made and thrown away each time
         hide_parameters=True,  # values are personal data, and errors are logged
         isolation_level="READ COMMITTED",
         connect_args={"server_settings": server_settings},

@@ -53,6 +53,22 @@ RANK: dict[DeliveryStatus, int] = {
     DeliveryStatus.READ: 5,
 }
 
+# With the provider: from here on only its reports move a row.
+OUT = "out"
+WITH_PROVIDER = (
+    DeliveryStatus.ACCEPTED,
+    DeliveryStatus.HELD,
+    DeliveryStatus.SENT,
+    DeliveryStatus.DELIVERED,
+    DeliveryStatus.READ,
+)
+
+
+def phase_of(status: DeliveryStatus) -> str:
+    """The coarser word that indexes use: reports that come in do not move a row in them."""
+    return OUT if status in WITH_PROVIDER else status.value
+
+
 # Rows in which work is left: a campaign with none of them is completed.
 OPEN = frozenset({DeliveryStatus.QUEUED, DeliveryStatus.SENDING})
 

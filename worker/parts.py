@@ -13,7 +13,7 @@ from core.whatsapp.client import WhatsAppClient
 from worker.rendering import Renderer
 
 MOST_BATCHES = 10
-CONNECTIONS = 20  # of the pool, and as many again when it overflows
+CONNECTIONS = 30  # of the pool at most
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ async def _one_round(parts: Parts, desk: Desk) -> int:
 
 
 async def _lanes(session: AsyncSession, sender: Sender) -> list[Lane]:
-    due = (Message.sender_id == sender.id, Message.status == DeliveryStatus.QUEUED, Message.not_before <= utc_now())
+    due = (Message.sender_id == sender.id, Message.phase == DeliveryStatus.QUEUED, Message.not_before <= utc_now())
     alone = await session.scalar(select(Message.id).where(*due, Message.campaign_id.is_(None)).limit(1))
     lanes = [Lane(None, None)] if alone is not None else []
     going = (Campaign.sender_id == sender.id, Campaign.status == CampaignStatus.SENDING)
@@ -375,7 +375,7 @@ async def ring_due(ctx: dict[str, Any]) -> None:
         lost = await messages.expire_leases(session)
         if lost.unknown or lost.queued:
             log.warning("messages.lease_over", unknown=lost.unknown, queued=lost.queued)
-        due = (Message.status == DeliveryStatus.QUEUED, Message.not_before <= now)
+        due = (Message.phase == DeliveryStatus.QUEUED, Message.not_before <= now)
         for sender_id in await session.scalars(select(Message.sender_id).where(*due).distinct()):
             for hand in HANDS:
                 queue.ring_after_commit(session, queue.SEND_MESSAGES, sender_id, *hand)

@@ -15,7 +15,7 @@ from core.models import Campaign, CampaignVariant, Message, Sender, Template, Te
 from core.services import audiences, breakers, expansion, messages, senders, templates
 from core.services.expansion import Arm
 from core.services.paging import Page, page
-from core.statuses import OPEN, CampaignStatus, DeliveryStatus, TemplateStatus
+from core.statuses import OPEN, CampaignStatus, DeliveryStatus, TemplateStatus, phase_of
 
 EDITABLE = frozenset({CampaignStatus.DRAFT, CampaignStatus.IN_REVIEW})
 STARTED = frozenset({CampaignStatus.EXPANDING, CampaignStatus.SENDING, CampaignStatus.PAUSED})
@@ -144,7 +144,7 @@ async def list_page(
 
 
 def _has_open_rows() -> Any:
-    return exists(select(1).where(Message.campaign_id == Campaign.id, Message.status.in_(OPEN)).correlate(Campaign))
+    return exists(select(1).where(Message.campaign_id == Campaign.id, Message.phase.in_(OPEN)).correlate(Campaign))
 
 
 @dataclass(frozen=True)
@@ -292,7 +292,7 @@ async def messages_page(
     await get(session, campaign_id)
     statement = select(Message).where(Message.campaign_id == campaign_id)
     if status is not None:
-        statement = statement.where(Message.status == status)
+        statement = statement.where(Message.status == status, Message.phase == phase_of(status))
     return await page(session, statement, Message.id.expression, limit=limit, cursor=cursor)
 
 
@@ -312,7 +312,7 @@ async def balances(session: AsyncSession, campaign_ids: Sequence[UUID]) -> dict[
 
 
 async def skipped_by_reason(session: AsyncSession, campaign_id: UUID) -> dict[str, int]:
-    skipped = (Message.campaign_id == campaign_id, Message.status == DeliveryStatus.SKIPPED)
+    skipped = (Message.campaign_id == campaign_id, Message.phase == DeliveryStatus.SKIPPED)
     rows = await session.execute(
         select(Message.skip_reason, func.count()).where(*skipped).group_by(Message.skip_reason)
     )
@@ -320,7 +320,7 @@ async def skipped_by_reason(session: AsyncSession, campaign_id: UUID) -> dict[st
 
 
 async def failures_by_code(session: AsyncSession, campaign_id: UUID) -> dict[int, int]:
-    failed = (Message.campaign_id == campaign_id, Message.status == DeliveryStatus.FAILED)
+    failed = (Message.campaign_id == campaign_id, Message.phase == DeliveryStatus.FAILED)
     statement = select(func.coalesce(Message.error_code, -1), func.count()).where(*failed)
     rows = await session.execute(statement.group_by(Message.error_code).order_by(func.count().desc()))
     return {int(code): count for code, count in rows}
@@ -360,7 +360,7 @@ async def pace(session: AsyncSession, campaign: Campaign, *, now: datetime) -> P
         limit = min(limit, campaign.messages_per_minute / 60)
     since = now - timedelta(seconds=PACE_WINDOW_S)
     recent = case((Message.permitted_at > since, 1))
-    left = case((Message.status.in_(OPEN), 1))
+    left = case((Message.phase.in_(OPEN), 1))
     row = (
         await session.execute(select(func.count(recent), func.count(left)).where(Message.campaign_id == campaign.id))
     ).one()
@@ -394,7 +394,7 @@ async def waiting(session: AsyncSession, campaign: Campaign, *, worker_alive: bo
 async def _waiting_rows(session: AsyncSession, campaign: Campaign, sender: Sender, now: datetime) -> Waiting | None:
     if sender.paused_at is not None:
         return Waiting("sender_paused", f"The number is paused: {sender.pause_reason or 'no reason given'}.")
-    queued = (Message.campaign_id == campaign.id, Message.status == DeliveryStatus.QUEUED)
+    queued = (Message.campaign_id == campaign.id, Message.phase == DeliveryStatus.QUEUED)
     due = await session.scalar(select(Message.id).where(*queued, Message.not_before <= now).limit(1))
     if due is not None:
         return None

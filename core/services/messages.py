@@ -66,7 +66,7 @@ class Claimed(msgspec.Struct, frozen=True):
 _CLAIM = f"""
     WITH due AS MATERIALIZED (
         SELECT m.id FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id
-         WHERE m.sender_id = $1 AND m.status = 'queued' AND m.not_before <= now()
+         WHERE m.sender_id = $1 AND m.phase = 'queued' AND m.not_before <= now()
            AND m.campaign_id %s
            AND (c.id IS NULL OR (c.status = 'sending' AND NOT in_quiet_hours(m.time_zone, c.quiet_from, c.quiet_until)))
            AND EXISTS (SELECT FROM senders s WHERE s.id = $1 AND s.paused_at IS NULL)
@@ -210,7 +210,7 @@ async def skip(session: AsyncSession, refusals: Sequence[tuple[UUID, SkipReason]
 _CANCEL = text(
     """
     WITH moved AS (
-        UPDATE messages SET status = 'cancelled' WHERE campaign_id = :campaign AND status = 'queued'
+        UPDATE messages SET status = 'cancelled' WHERE campaign_id = :campaign AND phase = 'queued'
      RETURNING id, queued_on)
     INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, reason)
     SELECT id, queued_on, 'suppressed', :now, gen_random_uuid(), 'cancelled' FROM moved
@@ -289,7 +289,7 @@ async def fail_unknown(session: AsyncSession, campaign_id: UUID, *, before: date
     """Unknown messages permitted before `before` become failed; a dry run only counts them."""
     theirs = (
         Message.campaign_id == campaign_id,
-        Message.status == DeliveryStatus.UNKNOWN,
+        Message.phase == DeliveryStatus.UNKNOWN,
         func.coalesce(Message.permitted_at, Message.queued_at) < before,
     )
     if dry_run:
@@ -314,7 +314,7 @@ async def expire_leases(session: AsyncSession) -> Expired:
     The attempt of those queued again stays counted: it tells their next claim from the old one, should the worker
     only have stood still.
     """
-    over = (Message.status == DeliveryStatus.SENDING, Message.lease_until < func.now())
+    over = (Message.phase == DeliveryStatus.SENDING, Message.lease_until < func.now())
     lost = {"status": DeliveryStatus.UNKNOWN, "lease_until": None, "error": "the worker stopped while sending"}
     again = {"status": DeliveryStatus.QUEUED, "lease_until": None}
     unknown = await session.scalars(
