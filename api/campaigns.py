@@ -15,7 +15,8 @@ from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut, Words
 from api.senders import ReasonIn
 from api.sentences import LOCAL_TIME
-from api.state import Db, Held, Now, Parts, worker_alive
+from api.state import Db, Held, Now, Parts
+from core import live
 from core.errors import NotFound, RuleViolation
 from core.models import Campaign, Message
 from core.services import audiences, campaigns, contacts, expansion, links, people, reviews, senders
@@ -267,9 +268,10 @@ async def _common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict
 
 async def _detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: datetime) -> CampaignDetailOut:
     await session.flush()
-    alive = await worker_alive(parts)
     pace = await campaigns.pace(session, campaign, now=now)
-    waiting = await campaigns.waiting(session, campaign, worker_alive=alive, now=now)
+    waiting = await campaigns.waiting(
+        session, campaign, live=await live.look(parts.valkey, campaign.sender_id), now=now
+    )
     failures = await campaigns.failures_by_code(session, campaign.id)
     return CampaignDetailOut(
         **(await _common(session, [campaign]))[0],

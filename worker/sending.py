@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,14 +13,14 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core import queue
+from core import live, queue
 from core.clock import utc_now
 from core.consent import gate
 from core.consent.gate import PermitExpired, SendPermit, SendRequest
 from core.db import driver
 from core.models import Campaign, Message, Sender
 from core.queue import transaction
-from core.services import audiences, breakers, campaigns, expansion, messages, senders
+from core.services import allowance, audiences, breakers, campaigns, expansion, messages, senders
 from core.services.breakers import Refusal
 from core.services.messages import Claimed, Permitted, Report, Retry
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind, SkipReason
@@ -39,6 +39,7 @@ RUN_S = 50.0  # one job sends for this long, then rings for the next
 LOOK_EVERY_S = 0.2
 IDLE_LOOKS = 3
 IDLE_S = 0.1
+DOWN_S = 2.0  # between tries while the provider cannot be reached
 PUMPS = 4  # batches of one number in flight in one hand
 FIRST_HAND = "1"
 HANDS: tuple[tuple[str, ...], ...] = ((), ("2",))  # what a bell names beside the number; the first needs no name
@@ -92,10 +93,11 @@ class Desk:
     sender_id: UUID
     sender: Sender | None = None
     lanes: list[Lane] = field(default_factory=list)
+    people: int | None = None  # the portfolio's allowance
     looked_at: float = -1.0
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def look(self, parts: Parts) -> tuple[Sender, list[Lane]]:
+    async def look(self, parts: Parts) -> Sender:
         async with self.looking:
             now = asyncio.get_running_loop().time()
             if self.sender is None or now - self.looked_at > LOOK_EVERY_S:
@@ -103,8 +105,9 @@ class Desk:
                     self.sender = await senders.get(session, self.sender_id)
                     going = self.sender.paused_at is None
                     self.lanes = await _lanes(session, self.sender) if going else []
+                    self.people = await allowance.limit_of(session)
                 self.looked_at = now
-            return self.sender, self.lanes
+            return self.sender
 
 
 async def send_messages(ctx: dict[str, Any], sender_id: str, hand: str = FIRST_HAND) -> int:
@@ -137,10 +140,10 @@ async def _pump(parts: Parts, desk: Desk, ends: float) -> int:
 
 async def _one_round(parts: Parts, desk: Desk) -> int:
     """One batch of every lane that has something due, so that a large campaign does not hold up a small one."""
-    sender, lanes = await desk.look(parts)
+    sender = await desk.look(parts)
     claimed = 0
-    for lane in lanes:
-        claimed += await send_batch(parts, sender, lane)
+    for lane in desk.lanes:
+        claimed += await send_batch(parts, sender, lane, desk.people)
     return claimed
 
 
@@ -158,11 +161,13 @@ async def _lanes(session: AsyncSession, sender: Sender) -> list[Lane]:
 
 def throughput(sender: Sender) -> Limit:
     """The number's own limit, shared by all that is sent from it and all that comes in."""
-    return Limit(f"sender:{sender.id}", sender.messages_per_second)
+    return Limit(live.sender_limit(sender.id), sender.messages_per_second)
 
 
-async def send_batch(parts: Parts, sender: Sender, lane: Lane) -> int:
+async def send_batch(parts: Parts, sender: Sender, lane: Lane, people: int | None = None) -> int:
     """Claim, ask the gate, call, record: one batch; returns how many messages were claimed.
+
+    `people` is the portfolio's allowance per 24 hours, None when there is no limit.
 
     A crash after the claim leaves rows in `sending`; when their lease runs out, those that had a permit become
     `unknown` and the others are queued again.
@@ -178,8 +183,7 @@ async def send_batch(parts: Parts, sender: Sender, lane: Lane) -> int:
         return 0
     await asyncio.sleep(slots.wait_s)
     async with parts.batches:
-        async with driver(parts.sessions) as connection:
-            batch = await messages.claim(connection, sender.id, lane.campaign_id, limit=slots.count)
+        batch = await _claim(parts, sender, lane, slots.count, people)
         if not batch:
             return 0
         try:
@@ -189,6 +193,13 @@ async def send_batch(parts: Parts, sender: Sender, lane: Lane) -> int:
             await asyncio.shield(_give_back(parts, batch))
             raise
     return len(batch)
+
+
+async def _claim(parts: Parts, sender: Sender, lane: Lane, limit: int, people: int | None) -> list[Claimed]:
+    async with driver(parts.sessions) as connection:
+        if people is None:
+            return await messages.claim(connection, sender.id, lane.campaign_id, limit=limit)
+        return await allowance.claim(connection, sender.id, lane.campaign_id, limit=limit, people=people)
 
 
 async def _give_back(parts: Parts, batch: list[Claimed]) -> None:
@@ -227,6 +238,14 @@ class _Result:
     refusals: list[Refusal] = field(default_factory=list)
 
     @property
+    def unsent(self) -> list[UUID]:
+        """Messages the provider did not take: their people do not count against the allowance."""
+        rejected = [report.message_id for report in self.reports if report.kind is EventKind.REJECTED]
+        retried = [retry.message_id for retry in self.retries]
+        skipped = [message_id for message_id, _ in self.skipped]
+        return [*retried, *skipped, *self.released, *self.deferred, *(each for each in rejected if each)]
+
+    @property
     def is_plain(self) -> bool:
         """Nothing but answers."""
         others = (self.retries, self.skipped, self.unknown, self.released, self.deferred, self.refusals)
@@ -262,9 +281,19 @@ async def _send_claimed(parts: Parts, sender: Sender, batch: list[Claimed]) -> N
         now = utc_now()
         for permit, outcome in zip(going, outcomes, strict=True):
             _note(result, by_id[permit.message_id], outcome, now)
-        await _record(parts, sender, result, now)
+        await _record(parts, sender, by_id, result, now)
+    await _say(parts, outcomes)
     if any(retry.code in LIMITERS for retry in result.retries):
         await slow_down(parts.valkey, throughput(sender).name)
+
+
+async def _say(parts: Parts, outcomes: list[Outcome | None]) -> None:
+    """Whether the provider can be reached, for whoever asks why nothing moves; wait a little when it cannot."""
+    asked = [outcome for outcome in outcomes if outcome is not None]
+    if asked and not any(outcome.reached for outcome in asked):
+        log.warning("provider.down", detail=asked[0].detail)
+        await live.provider_is_down(parts.valkey)
+        await asyncio.sleep(DOWN_S)
 
 
 async def _admitted(
@@ -315,10 +344,11 @@ def _note(result: _Result, claimed: Claimed, outcome: Outcome | None, now: datet
     elif outcome.error is not None and outcome.error.action in breakers.STOPPING and claimed.campaign_id is not None:
         result.refusals.append(Refusal(outcome.error, claimed.template_version_id))
         result.retries.append(Retry(claimed.id, now, outcome.error.code, outcome.error.meaning, counts=False))
-    elif outcome.status is DeliveryStatus.QUEUED and claimed.attempt < messages.MAX_ATTEMPTS:
+    elif outcome.status is DeliveryStatus.QUEUED and _may_retry(claimed, outcome):
         code = outcome.error.code if outcome.error else 0
         meaning = outcome.error.meaning if outcome.error else (outcome.detail or "")
-        result.retries.append(Retry(claimed.id, now + _pause(claimed.attempt, outcome), code, meaning))
+        again_at = now + _pause(claimed.attempt, outcome)
+        result.retries.append(Retry(claimed.id, again_at, code, meaning, counts=_counts(outcome)))
     else:
         final = outcome.error
         result.reports.append(
@@ -332,13 +362,23 @@ def _note(result: _Result, claimed: Claimed, outcome: Outcome | None, now: datet
         )
 
 
+def _counts(outcome: Outcome) -> bool:
+    """A limiter's refusal says nothing about the message, nor does a provider that cannot be reached."""
+    return outcome.reached and not (outcome.error is not None and outcome.error.limiter)
+
+
+def _may_retry(claimed: Claimed, outcome: Outcome) -> bool:
+    return claimed.attempt < messages.MAX_ATTEMPTS or not _counts(outcome)
+
+
 def _pause(attempt: int, outcome: Outcome) -> timedelta:
     """Doubling, at least what the provider asked for, with jitter so that a thousand do not come back together."""
-    seconds = max(outcome.retry_after_s or 0.0, min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (attempt - 1)))
+    least = outcome.error.wait_s if outcome.error else 0.0
+    seconds = max(outcome.retry_after_s or 0.0, least, min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (attempt - 1)))
     return timedelta(seconds=seconds * random.uniform(0.8, 1.2))  # noqa: S311 - spreading, not secrecy
 
 
-async def _record(parts: Parts, sender: Sender, result: _Result, now: datetime) -> None:
+async def _record(parts: Parts, sender: Sender, batch: Mapping[UUID, Claimed], result: _Result, now: datetime) -> None:
     answers = [report for report in result.reports if report.kind is not EventKind.REJECTED]
     others = [report for report in result.reports if report.kind is EventKind.REJECTED]
     if answers:
@@ -354,6 +394,7 @@ async def _record(parts: Parts, sender: Sender, result: _Result, now: datetime) 
         await messages.fold(session, others)
         await messages.release(session, result.released)
         await messages.defer(session, result.deferred)
+        await allowance.give_back(session, [batch[each].contact_id for each in result.unsent])
 
 
 def _without_template(result: _Result, unusable: Unusable) -> None:
@@ -373,6 +414,7 @@ async def ring_due(ctx: dict[str, Any]) -> None:
     now = utc_now()
     async with transaction(parts.sessions, parts.doorbell) as session:
         lost = await messages.expire_leases(session)
+        await allowance.forget_old(session)
         if lost.unknown or lost.queued:
             log.warning("messages.lease_over", unknown=lost.unknown, queued=lost.queued)
         due = (Message.phase == DeliveryStatus.QUEUED, Message.not_before <= now)

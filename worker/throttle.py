@@ -8,13 +8,14 @@ hands out the very instants at which the requests begin, once nothing but the re
 was held up by a lock uses no instant that has passed, and two batches never share one.
 """
 
-import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
 
 from redis.asyncio import Redis
+
+from core.live import WON_BACK_PER_S
 
 MOST_AHEAD_S = 0.5  # nothing is handed out further into the future: what goes first must not wait behind bulk
 MARGIN = 0.99  # of the limit; the provider's clock is not ours
@@ -24,8 +25,14 @@ MARGIN = 0.99  # of the limit; the provider's clock is not ours
 PAIR_EVERY_S = 6.0
 PAIR_BURST = 45
 
-# The share of a limit to use now, kept as the factor and the instant it was set.
+# The share of a limit to use now, kept as the factor and the instant it was set. The clock is Valkey's, one for all
+# workers, unless the first argument names an instant in µs.
 _FACTOR = """
+local now = tonumber(ARGV[1])
+if now == 0 then
+    local clock = redis.call('TIME')
+    now = clock[1] * 1000000 + clock[2]
+end
 local function factor_of(name, now, won_back)
     local kept = redis.call('HMGET', 'throttle:factor:' .. name, 'factor', 'since')
     if not kept[1] then return 1 end
@@ -33,19 +40,18 @@ local function factor_of(name, now, won_back)
 end
 """
 
-# KEYS: one per limit. ARGV: how many are wanted, how far ahead in µs, what is won back per second, then the name and
-# the interval in µs of each limit. Returns how many, the first one's distance from now in µs, and the spacing in µs.
+# KEYS: one per limit. ARGV: the instant or 0, how many are wanted, how far ahead in µs, what is won back per second,
+# then the name and the interval in µs of each limit. Returns how many, the first one's distance from now in µs, and
+# the spacing in µs.
 _PACE = (
     _FACTOR
     + """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local wanted, ahead, won_back = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local wanted, ahead, won_back = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local start, spacing = now, 0
 for i, key in ipairs(KEYS) do
     local free = tonumber(redis.call('GET', key) or '0')
     if free > start then start = free end
-    local interval = tonumber(ARGV[3 + 2 * i]) / factor_of(ARGV[2 + 2 * i], now, won_back)
+    local interval = tonumber(ARGV[4 + 2 * i]) / factor_of(ARGV[3 + 2 * i], now, won_back)
     if interval > spacing then spacing = interval end
 end
 if start - now > ahead then
@@ -58,18 +64,17 @@ return {wanted, start - now, spacing}
 """
 )
 
-# KEYS: the number's next instant, then one per message for the pair of number and person. ARGV: the interval in µs,
-# how long may be waited in µs, the pair's interval and burst tolerance in µs, the number's name, what is won back per
-# second. Returns the wait in µs (-1: too long, nothing was taken), the spacing, then each pair's wait (0: it may go).
+# KEYS: the number's next instant, then one per message for the pair of number and person. ARGV: the instant or 0, the
+# interval in µs, how long may be waited in µs, the pair's interval and burst tolerance in µs, the number's name, what
+# is won back per second. Returns the wait in µs (-1: too long, nothing was taken), the spacing, then each pair's wait
+# (0: it may go).
 _START = (
     _FACTOR
     + """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local spacing = tonumber(ARGV[1]) / factor_of(ARGV[5], now, tonumber(ARGV[6]))
-local pair, tolerance = tonumber(ARGV[3]), tonumber(ARGV[4])
+local spacing = tonumber(ARGV[2]) / factor_of(ARGV[6], now, tonumber(ARGV[7]))
+local pair, tolerance = tonumber(ARGV[4]), tonumber(ARGV[5])
 local start = math.max(now, tonumber(redis.call('GET', KEYS[1]) or '0'))
-if start - now > tonumber(ARGV[2]) then return {-1, spacing} end
+if start - now > tonumber(ARGV[3]) then return {-1, spacing} end
 local answer, going = {start - now, spacing}, 0
 for i = 2, #KEYS do
     local busy = math.max(now, tonumber(redis.call('GET', KEYS[i]) or '0'))
@@ -130,10 +135,10 @@ class Start:
     held_s: list[float]
 
 
-async def pace(valkey: Redis, limits: Sequence[Limit], wanted: int) -> Slots:
-    """Room for `wanted` messages under all the limits at once, or none."""
+async def pace(valkey: Redis, limits: Sequence[Limit], wanted: int, *, now_us: int = 0) -> Slots:
+    """Room for `wanted` messages under all the limits at once, or none. `now_us` replaces Valkey's clock (tests)."""
     keys = [f"throttle:pace:{limit.name}" for limit in limits]
-    arguments = [str(wanted), str(round(MOST_AHEAD_S * 1_000_000)), str(WON_BACK_PER_S)]
+    arguments = [str(now_us), str(wanted), str(round(MOST_AHEAD_S * 1_000_000)), str(WON_BACK_PER_S)]
     for limit in limits:
         arguments += [limit.name, f"{limit.interval_us:.1f}"]
     answer = await cast(Awaitable[list[int]], valkey.eval(_PACE, len(keys), *keys, *arguments))
@@ -141,10 +146,16 @@ async def pace(valkey: Redis, limits: Sequence[Limit], wanted: int) -> Slots:
     return Slots(count, max(0, wait) / 1_000_000, spacing / 1_000_000)
 
 
-async def start(valkey: Redis, limit: Limit, people: Sequence[UUID], *, within_s: float) -> Start | None:
-    """The instants at which a message to each of `people` begins; None when they would have to wait for too long."""
+async def start(
+    valkey: Redis, limit: Limit, people: Sequence[UUID], *, within_s: float, now_us: int = 0
+) -> Start | None:
+    """The instants at which a message to each of `people` begins; None when they would have to wait for too long.
+
+    `now_us` replaces Valkey's clock (tests).
+    """
     keys = [f"throttle:start:{limit.name}", *(f"throttle:pair:{limit.name}:{person}" for person in people)]
     arguments = [
+        str(now_us),
         f"{limit.interval_us:.1f}",
         str(round(within_s * 1_000_000)),
         str(round(PAIR_EVERY_S * 1_000_000)),
@@ -167,7 +178,6 @@ async def count_inbound(valkey: Redis, limit: Limit, count: int) -> None:
 # (additive increase, multiplicative decrease).
 SLOWED = 0.7
 LEAST = 0.05
-WON_BACK_PER_S = 0.05
 
 _SLOW_DOWN = """
 local clock = redis.call('TIME')
@@ -190,12 +200,3 @@ async def slow_down(valkey: Redis, name: str) -> None:
     """The provider's limiter refused: everyone under this limit slows down for now."""
     arguments = [str(number) for number in (SLOWED, LEAST, WON_BACK_PER_S)]
     await cast(Awaitable[str], valkey.eval(_SLOW_DOWN, 1, f"throttle:factor:{name}", *arguments))
-
-
-async def factor(valkey: Redis, name: str) -> float:
-    """The share of the limit in use now: 1 unless the provider's limiter refused lately."""
-    kept = await cast(Awaitable[list[bytes | None]], valkey.hmget(f"throttle:factor:{name}", ["factor", "since"]))
-    if kept[0] is None or kept[1] is None:
-        return 1.0
-    seconds = max(0.0, time.time() - float(kept[1]))
-    return min(1.0, float(kept[0]) + seconds * WON_BACK_PER_S)

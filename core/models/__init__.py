@@ -16,7 +16,7 @@ from core.models.consent import (
 )
 from core.models.contact import Contact, ContactAddress
 from core.models.link import Conversion, Link, LinkHit
-from core.models.message import Message, MessageEvent, Rate
+from core.models.message import Message, MessageEvent, PersonReached, Rate
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
 from core.models.sender import Sender
 from core.models.template import Media, Template, TemplateVersion
@@ -53,6 +53,7 @@ __all__ = [
     "Notice",
     "ParkedStatus",
     "PendingWithdrawal",
+    "PersonReached",
     "Purpose",
     "Rate",
     "Sender",

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Boolean, Computed, Date, ForeignKey, Index, SmallInteger, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.models.base import WithId, WithSequence, Xid8
+from core.models.base import Model, WithId, WithSequence, Xid8
 from core.statuses import OUT, WITH_PROVIDER, Category, DeliveryStatus, EventKind, MessageKind, SkipReason
 
 _WORDS = ", ".join(f"'{status}'" for status in WITH_PROVIDER)
@@ -95,6 +95,16 @@ class MessageEvent(WithSequence):
     billable: Mapped[bool | None] = mapped_column(Boolean)
     cost_micros: Mapped[int | None]
     attempt: Mapped[int | None] = mapped_column(SmallInteger)
+
+
+class PersonReached(Model):
+    """Someone who counts against the portfolio's allowance of people per 24 hours."""
+
+    __tablename__ = "people_reached"
+
+    contact_id: Mapped[UUID] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), primary_key=True)
+    reached_at: Mapped[datetime] = mapped_column(index=True)
+    before_at: Mapped[datetime | None]  # the time before, should the last one come to nothing
 
 
 class Rate(WithId):

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue, template
 from core.errors import Conflict, NotFound, RuleViolation
+from core.live import Live
 from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
-from core.services import audiences, breakers, expansion, messages, senders, templates
+from core.services import allowance, audiences, breakers, expansion, messages, senders, templates
 from core.services.expansion import Arm
 from core.services.paging import Page, page
 from core.statuses import OPEN, CampaignStatus, DeliveryStatus, TemplateStatus, phase_of
@@ -376,11 +377,11 @@ class Waiting:
     until: datetime | None = None
 
 
-async def waiting(session: AsyncSession, campaign: Campaign, *, worker_alive: bool, now: datetime) -> Waiting | None:
-    """None when the campaign moves or is over. `worker_alive` is whether a worker's heartbeat was seen."""
+async def waiting(session: AsyncSession, campaign: Campaign, *, live: Live, now: datetime) -> Waiting | None:
+    """None when the campaign moves or is over. `live` is what the workers say about the campaign's number."""
     sender = await senders.get(session, campaign.sender_id)
     works = campaign.status in (CampaignStatus.EXPANDING, CampaignStatus.SENDING)
-    if works and not worker_alive and await shown_status(session, campaign) is not CampaignStatus.COMPLETED:
+    if works and not live.worker_alive and await shown_status(session, campaign) is not CampaignStatus.COMPLETED:
         return Waiting("no_worker", "No worker is running: start one, it goes on by itself.")
     if campaign.status is CampaignStatus.SCHEDULED and campaign.send_at is not None:
         if campaign.send_at < now - LATE_AFTER:
@@ -388,17 +389,38 @@ async def waiting(session: AsyncSession, campaign: Campaign, *, worker_alive: bo
         return Waiting("scheduled", "It starts at its time.", campaign.send_at)
     if campaign.status is CampaignStatus.PAUSED:
         return Waiting("paused", campaign.pause_reason or "Somebody paused it.")
-    return await _waiting_rows(session, campaign, sender, now) if campaign.status is CampaignStatus.SENDING else None
+    if campaign.status is not CampaignStatus.SENDING:
+        return None
+    return await _waiting_rows(session, campaign, sender, live, now)
 
 
-async def _waiting_rows(session: AsyncSession, campaign: Campaign, sender: Sender, now: datetime) -> Waiting | None:
+async def _waiting_rows(
+    session: AsyncSession, campaign: Campaign, sender: Sender, live: Live, now: datetime
+) -> Waiting | None:
     if sender.paused_at is not None:
         return Waiting("sender_paused", f"The number is paused: {sender.pause_reason or 'no reason given'}.")
     queued = (Message.campaign_id == campaign.id, Message.phase == DeliveryStatus.QUEUED)
     due = await session.scalar(select(Message.id).where(*queued, Message.not_before <= now).limit(1))
     if due is not None:
-        return None
+        return await _waiting_due(session, campaign, live)
     until = await session.scalar(select(func.min(Message.not_before)).where(*queued))
     if until is None:
         return None
     return Waiting("not_before", "The remaining messages wait for the end of quiet hours or for a retry.", until)
+
+
+async def _waiting_due(session: AsyncSession, campaign: Campaign, live: Live) -> Waiting | None:
+    """Why messages whose time has come do not all leave at once."""
+    if live.provider_down:
+        return Waiting("provider_down", "The provider cannot be reached. It is tried again every few seconds.")
+    budget = await allowance.look(session, campaign)
+    if budget is not None and not budget.free:
+        promised = f" and {budget.reserved:,} are promised to earlier campaigns" if budget.reserved else ""
+        detail = f"{budget.used:,} of {budget.limit:,} people in 24 hours have been written to{promised}."
+        return Waiting("portfolio_allowance", detail, budget.frees_at)
+    if live.share < 1:
+        detail = (
+            f"The provider's limiter refused: the number goes at {live.share:.0%} of its speed and speeds up again."
+        )
+        return Waiting("throttled", detail)
+    return None

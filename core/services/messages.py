@@ -25,7 +25,6 @@ from core.statuses import RANK, DeliveryStatus, EventKind, MessageKind, SkipReas
 LEASE = timedelta(seconds=20)
 HEARTBEAT_S = 5.0  # a batch that lives longer renews its lease this often
 MAX_ATTEMPTS = 5
-RETRY_WITHIN = timedelta(minutes=30)
 
 _RANK_OF = " ".join(f"WHEN '{status}' THEN {rank}" for status, rank in RANK.items())
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import template
 from core.errors import Conflict
 from core.models import Campaign, Purpose, Rate
-from core.services import audiences, campaigns, expansion, senders
+from core.services import allowance, audiences, campaigns, expansion, senders
+from core.services.allowance import Allowance
 from core.services.expansion import Preview
 from core.statuses import CampaignStatus, Category, TemplateStatus
 from core.template import Form
@@ -58,6 +59,7 @@ async def review(
     to_send = sum(tally.recipients.values())
     speed = (await campaigns.pace(session, campaign, now=now)).limit_per_second
     start = max(now, campaign.send_at) if campaign.send_at else now
+    budget = await allowance.look(session, None)
     found: dict[str, Any] = {
         "audience": reach.size,
         "reachable": reach.reachable,
@@ -73,7 +75,9 @@ async def review(
             for variant_id, label in labels.items()
         ],
         "problems": [{"severity": "error", "message": text, "count": n} for text, n in sorted(tally.problems.items())]
-        + _doubts(reach, variants),
+        + _doubts(reach, variants)
+        + _too_many(budget, to_send),
+        "allowance": asdict(budget) | {"free": budget.free} if budget else None,
         "cost": await _cost(session, tally.markets, currency, now),
         "duration_s": round(to_send / speed),
         "finishes_at": (start + timedelta(seconds=to_send / speed)).isoformat(),
@@ -134,6 +138,18 @@ def _doubts(reach: audiences.Reach, variants: list[campaigns.Variant]) -> list[d
     if reach.reachable == 0:
         doubts.append({"severity": "error", "message": "nobody in the audience can be reached", "count": reach.size})
     return doubts
+
+
+def _too_many(budget: Allowance | None, to_send: int) -> list[dict[str, Any]]:
+    """A campaign for more people than may be written to now is no error: it goes on as the allowance frees up."""
+    if budget is None or to_send <= budget.free:
+        return []
+    promised = f", {budget.reserved:,} are promised to other campaigns" if budget.reserved else ""
+    message = (
+        f"the portfolio may write to {budget.limit:,} people in 24 hours; {budget.used:,} are used up{promised}: "
+        f"{budget.free:,} get it at once, the others as the allowance frees up"
+    )
+    return [{"severity": "warning", "message": message, "count": to_send - budget.free}]
 
 
 async def _cost(

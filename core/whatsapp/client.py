@@ -50,6 +50,7 @@ class Outcome:
     error: ProviderError | None = None
     detail: str | None = None
     retry_after_s: float | None = None
+    reached: bool = True  # false: no connection to the provider could be made
 
 
 class WhatsAppClient:
@@ -242,7 +243,7 @@ def _broken(broken: httpx.RequestError) -> Outcome:
     )
     detail = type(cause or broken).__name__
     if never_left:
-        return Outcome(DeliveryStatus.QUEUED, error=explain(2), detail=detail)
+        return Outcome(DeliveryStatus.QUEUED, error=explain(2), detail=detail, reached=False)
     return Outcome(DeliveryStatus.UNKNOWN, detail=detail)
 
 

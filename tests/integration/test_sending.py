@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,10 +11,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, update
 
-from api.state import HEARTBEAT
 from core.clock import utc_now
 from core.db import driver
-from core.models import Campaign, Message, MessageEvent
+from core.live import WORKER_HEARTBEAT
+from core.models import Campaign, Message, MessageEvent, PersonReached, Sender
 from core.services import messages, senders
 from core.services.messages import Claimed, Permitted, Report
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind
@@ -167,7 +168,7 @@ async def test_a_throttled_message_is_tried_again_and_each_attempt_is_kept(stack
 
 async def test_the_last_refused_attempt_is_recorded_as_failed(stack: Stack) -> None:
     campaign = await a_running_campaign(stack, PEOPLE[:1])
-    stack.sandbox.faults.replace({"rate_limited": Fault()})
+    stack.sandbox.faults.replace({"error": Fault(code=131000, status=500)})
 
     for _ in range(messages.MAX_ATTEMPTS):
         async with stack.sessions.begin() as session:
@@ -176,7 +177,7 @@ async def test_the_last_refused_attempt_is_recorded_as_failed(stack: Stack) -> N
 
     async with stack.sessions() as session:
         failed = (await session.scalars(select(Message))).one()
-    assert (failed.status, failed.error_code, failed.attempt) == (DeliveryStatus.FAILED, 130429, messages.MAX_ATTEMPTS)
+    assert (failed.status, failed.error_code, failed.attempt) == (DeliveryStatus.FAILED, 131000, messages.MAX_ATTEMPTS)
 
 
 async def test_a_connection_that_was_never_made_is_tried_again(stack: Stack) -> None:
@@ -259,7 +260,7 @@ async def test_a_campaign_says_why_it_does_not_move(stack: Stack) -> None:
     url = f"/api/campaigns/{campaign['id']}"
 
     assert (await stack.client.get(url)).json()["waiting"] is None
-    await stack.parts.valkey.delete(HEARTBEAT)
+    await stack.parts.valkey.delete(WORKER_HEARTBEAT)
     assert (await stack.client.get(url)).json()["waiting"]["reason"] == "no_worker"
     async with stack.sessions.begin() as session:
         await session.execute(
@@ -382,3 +383,99 @@ async def test_variants_and_holdout_are_split_as_planned_and_the_balance_adds_up
     assert sum(counts.values()) + held == 400
     assert abs(held - 400 * share) < 40
     assert abs(max(counts.values()) - min(counts.values())) < 70
+
+
+async def with_tier(stack: Stack, tier: str) -> None:
+    async with stack.sessions.begin() as session:
+        await session.execute(update(Sender).values(limit_tier=tier))
+
+
+async def test_the_portfolio_s_allowance_is_never_overdrawn_and_says_when_it_goes_on(stack: Stack) -> None:
+    people = [f"+49170123456{number:02d}" for number in range(60)]
+    campaign = await a_running_campaign(stack, people)
+    await with_tier(stack, "TIER_50")
+
+    await asyncio.gather(*(sending.send_messages(stack.ctx, campaign["sender_id"]) for _ in range(3)))
+
+    assert sum(accepted_by_provider(stack).values()) == 50
+    waiting = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["waiting"]
+    assert waiting["reason"] == "portfolio_allowance"
+    assert waiting["until"] is not None
+    async with stack.sessions.begin() as session:
+        await session.execute(update(PersonReached).values(reached_at=utc_now() - timedelta(hours=24, seconds=1)))
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+    assert accepted_by_provider(stack) == Counter(phone.lstrip("+") for phone in people)
+
+
+async def test_what_an_earlier_campaign_still_has_to_send_is_not_given_to_a_later_one(stack: Stack) -> None:
+    people = [f"+49170123456{number:02d}" for number in range(60)]
+    first = await a_running_campaign(stack, people)
+    audience = first["audience_id"]
+    template = (await stack.client.get("/api/templates")).json()["items"][0]
+    plan = await a_campaign(stack, {"id": first["sender_id"]}, template, {"id": audience}, name="second")
+    reviewed = (await stack.client.post(f"/api/campaigns/{plan['id']}/review")).json()
+    assert reviewed["allowance"] is None
+    second = await launched(stack, plan)
+    await sending.expand_campaign(stack.ctx, second["id"])
+    await with_tier(stack, "TIER_50")
+    async with stack.sessions() as session:
+        sender = await senders.get(session, UUID(first["sender_id"]))
+
+    refused = await sending.send_batch(stack.parts, sender, Lane(UUID(second["id"]), None), 50)
+    taken = await sending.send_batch(stack.parts, sender, Lane(UUID(first["id"]), None), 50)
+
+    assert (refused, taken) == (0, 50)
+
+
+async def test_people_the_gate_refused_do_not_use_up_the_allowance(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:4])
+    await with_tier(stack, "TIER_50")
+    withdrawal = {
+        "phone": PEOPLE[0],
+        "action": "opt_out",
+        "source_record_id": "call 1",
+        "occurred_at": utc_now().isoformat(),
+        "method": "call",
+    }
+    assert (await stack.client.post("/api/consents", json=withdrawal)).is_success
+
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+
+    async with stack.sessions() as session:
+        assert await session.scalar(select(func.count()).select_from(PersonReached)) == 3
+
+
+async def test_a_provider_that_cannot_be_reached_costs_no_attempt_and_is_named(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:2])
+    nobody = WhatsAppClient.connect("http://127.0.0.1:9", "token", version="v26.0")
+    away = replace(stack.parts, whatsapp=nobody)
+    async with stack.sessions() as session:
+        sender = await senders.get(session, UUID(campaign["sender_id"]))
+
+    for _ in range(messages.MAX_ATTEMPTS + 1):
+        async with stack.sessions.begin() as session:
+            await session.execute(update(Message).values(not_before=utc_now()))
+        assert await sending.send_batch(away, sender, Lane(UUID(campaign["id"]), None)) == 2
+    async with stack.sessions.begin() as session:
+        await session.execute(update(Message).values(not_before=utc_now()))
+    waiting = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["waiting"]
+    await nobody.aclose()
+
+    assert waiting["reason"] == "provider_down"
+    assert await statuses(stack) == {"queued": 2}
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+    assert accepted_by_provider(stack) == Counter(phone.lstrip("+") for phone in PEOPLE[:2])
+
+
+async def test_a_limiter_s_refusals_never_make_a_message_fail(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:1])
+    stack.sandbox.faults.replace({"rate_limited": Fault()})
+
+    for _ in range(messages.MAX_ATTEMPTS + 2):
+        async with stack.sessions.begin() as session:
+            await session.execute(update(Message).values(not_before=utc_now()))
+        await sending.send_messages(stack.ctx, campaign["sender_id"])
+
+    assert await statuses(stack) == {"queued": 1}
+    waiting = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["waiting"]
+    assert waiting["reason"] in ("throttled", "not_before")
