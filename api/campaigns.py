@@ -18,7 +18,7 @@ from api.sentences import LOCAL_TIME
 from api.state import Db, Held, Now, Parts, worker_alive
 from core.errors import NotFound, RuleViolation
 from core.models import Campaign, Message
-from core.services import audiences, campaigns, contacts, expansion, links, people, reviews, senders
+from core.services import audiences, campaigns, contacts, expansion, filling, links, people, reviews, senders
 from core.services.campaigns import Plan, VariantPlan
 from core.statuses import CampaignStatus, Category, DeliveryStatus, SkipReason, TemplateStatus
 from core.whatsapp.errors import explain
@@ -245,7 +245,7 @@ async def _common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict
             "sender_id": campaign.sender_id,
             "audience_id": campaign.audience_id,
             "audience_name": names.get(campaign.audience_id, ""),
-            "holdout": campaign.holdout_bp / expansion.BASIS,
+            "holdout": campaign.holdout_bp / filling.BASIS,
             "messages_per_minute": campaign.messages_per_minute,
             "quiet_from": f"{campaign.quiet_from:%H:%M}" if campaign.quiet_from else None,
             "quiet_until": f"{campaign.quiet_until:%H:%M}" if campaign.quiet_until else None,

@@ -1,4 +1,4 @@
-"""Sending: expand a campaign into rows, and send a number's due rows, each at most once."""
+"""Sending: a number's due rows, each at most once."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ from core.consent.gate import PermitExpired, SendPermit, SendRequest
 from core.errors import AppError
 from core.models import Campaign, Media, Message, Sender, Template, TemplateVersion
 from core.queue import transaction
-from core.services import audiences, breakers, campaigns, expansion, messages, senders
+from core.services import breakers, messages, senders
 from core.services.breakers import Refusal
 from core.services.messages import Claimed, Permitted, Report, Retry
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind, SkipReason, TemplateStatus
@@ -38,32 +38,6 @@ RETRY_FIRST_S = 2.0
 RETRY_MOST_S = 300.0
 TEMPLATE_UNUSABLE = 132001
 LIMITERS = frozenset(code for code, row in ERRORS.items() if row.limiter)
-
-
-async def expand_campaign(ctx: dict[str, Any], campaign_id: str) -> int:
-    """Make the campaign's rows, a page per transaction; resumes after a crash. Returns how many people were seen."""
-    parts: Parts = ctx["parts"]
-    seen = 0
-    while True:
-        async with transaction(parts.sessions, parts.doorbell) as session:
-            campaign = await campaigns.begin_expansion(session, UUID(campaign_id), now=utc_now())
-            if campaign is None:
-                return seen
-            audience = await audiences.get(session, campaign.audience_id)
-            page = await expansion.next_page(session, audiences.people(audience), campaign.expand_cursor)
-            if not page:
-                await campaigns.finish_expansion(session, campaign, now=utc_now())
-                log.info("campaign.expanded", campaign_id=campaign_id, people=seen)
-                return seen
-            await expansion.expand(
-                session,
-                campaign,
-                await campaigns.arms(session, campaign.id),
-                page,
-                default_zone=parts.settings.time_zone,
-                start=campaign.launched_at or utc_now(),
-            )
-            seen += len(page)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import queue, template
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
-from core.services import audiences, breakers, expansion, messages, senders, templates
-from core.services.expansion import Arm
+from core.services import audiences, breakers, filling, messages, senders, templates
+from core.services.filling import Arm
 from core.services.paging import Page, page
 from core.statuses import OPEN, CampaignStatus, DeliveryStatus, TemplateStatus
 
@@ -88,7 +88,7 @@ async def _apply(session: AsyncSession, campaign: Campaign, plan: Plan) -> None:
     await audiences.purpose_named(session, plan.purpose)
     campaign.name, campaign.purpose = plan.name.strip(), plan.purpose
     campaign.sender_id, campaign.audience_id = plan.sender_id, plan.audience_id
-    campaign.holdout_bp = round(plan.holdout * expansion.BASIS)
+    campaign.holdout_bp = round(plan.holdout * filling.BASIS)
     campaign.messages_per_minute = plan.messages_per_minute
     campaign.quiet_from, campaign.quiet_until = plan.quiet_from, plan.quiet_until
 
@@ -104,7 +104,7 @@ async def _put_variants(session: AsyncSession, campaign: Campaign, plan: Plan) -
                 f"the template of {variant.label} is for {current.template.purpose}, not {campaign.purpose}",
                 field="variants",
             )
-        expansion.check_parameters(template.placeholders(current.version.components), variant.parameters)
+        filling.check_parameters(template.placeholders(current.version.components), variant.parameters)
         for given in variant.parameters.values():
             if "media_id" in given:
                 await templates.get_media(session, UUID(str(given["media_id"])))
@@ -224,12 +224,19 @@ async def check_sendable(session: AsyncSession, campaign: Campaign) -> None:
             )
 
 
-async def begin_expansion(session: AsyncSession, campaign_id: UUID, *, now: datetime) -> Campaign | None:
-    """A campaign whose time has come, locked and in `expanding`; None when there is nothing to expand."""
+async def begin_expansion(session: AsyncSession, campaign_id: UUID, *, now: datetime) -> None:
+    """A scheduled campaign whose time has come is `expanding` from now on."""
     campaign = await get(session, campaign_id, lock=True)
     if campaign.status is CampaignStatus.SCHEDULED and campaign.send_at is not None and campaign.send_at <= now:
         campaign.status, campaign.launched_at = CampaignStatus.EXPANDING, now
-    return campaign if campaign.status is CampaignStatus.EXPANDING else None
+
+
+async def hold_expanding(session: AsyncSession, campaign_id: UUID) -> Campaign | None:
+    """The campaign if it is expanding, held against everybody but those who make its rows; else None."""
+    expanding = (Campaign.id == campaign_id, Campaign.status == CampaignStatus.EXPANDING)
+    held = select(Campaign).where(*expanding).with_for_update(key_share=True)
+    found: Campaign | None = await session.scalar(held)
+    return found
 
 
 async def finish_expansion(session: AsyncSession, campaign: Campaign, *, now: datetime) -> None:

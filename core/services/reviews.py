@@ -94,7 +94,7 @@ async def _pass_over(session: AsyncSession, campaign: Campaign, purpose: Purpose
     }
     who = audiences.people(await audiences.get(session, campaign.audience_id))
     after: UUID | None = None
-    while page := await expansion.next_page(session, who, after):
+    while page := await expansion.next_people(session, who, after):
         after = page[-1]
         reachable = await audiences.reachable(session, page, purpose)
         for person in await expansion.preview(session, campaign, arms, page, default_zone=default_zone):
