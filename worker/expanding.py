@@ -59,8 +59,10 @@ async def _round(parts: Parts, campaign_id: UUID) -> int | None:
             made = [group.create_task(_page(parts, plan, page)) for page in pages]
         if not all(each.result() for each in made):
             return None
+        made_for = sum(page.size for page in pages)
         campaign.expand_cursor = pages[-1].last
-        return sum(page.size for page in pages)
+        campaign.expanded_people += made_for
+        return made_for
 
 
 async def _page(parts: Parts, plan: Plan, page: Page) -> bool:

@@ -37,6 +37,8 @@ class Campaign(WithId):
     approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     launched_at: Mapped[datetime | None]
     expanded_at: Mapped[datetime | None]  # every recipient has a row
+    audience_size: Mapped[int | None]  # people the audience had at the launch
+    expanded_people: Mapped[int] = mapped_column(server_default=text("0"))  # of them, how many have their row
     expand_cursor: Mapped[UUID | None]  # last contact expanded, so that a crash resumes
     paused_at: Mapped[datetime | None]
     pause_reason: Mapped[str | None]

@@ -12,7 +12,10 @@ from core.statuses import Category, DeliveryStatus, EventKind, MessageKind, Skip
 
 
 class Message(WithId):
-    """One message to one contact, and how far it got. The phone number is looked up when it is sent."""
+    """One message to one contact, and how far it got. The phone number is looked up when it is sent.
+
+    The foreign keys are declared and not enforced: triggers keep the same rule for all rows of a statement together.
+    """
 
     __tablename__ = "messages"
     __table_args__ = (
@@ -28,6 +31,7 @@ class Message(WithId):
         Index("ix_messages_lease", "lease_until", postgresql_where=text("status = 'sending'")),
         Index("ix_messages_campaign_status", "campaign_id", "status"),
         Index("ix_messages_contact", "contact_id", "queued_at"),
+        Index("uq_messages_wamid", "wamid", unique=True, postgresql_where=text("wamid IS NOT NULL")),
         Index("ix_messages_unknown", "campaign_id", postgresql_where=text("status = 'unknown'")),
     )
 
@@ -56,7 +60,7 @@ class Message(WithId):
     permit_seq: Mapped[int | None]  # ledger event the send relied on
     permit_head_seq: Mapped[int | None]  # the contact's newest ledger event when the gate allowed it
     permitted_at: Mapped[datetime | None]
-    wamid: Mapped[str | None] = mapped_column(unique=True)  # the provider's id
+    wamid: Mapped[str | None]  # the provider's id
     error_code: Mapped[int | None]
     error: Mapped[str | None]
     accepted_at: Mapped[datetime | None]

@@ -202,7 +202,7 @@ async def launch(
             audience=size,
             reviewed=reviewed,
         )
-    campaign.send_at = send_at
+    campaign.send_at, campaign.audience_size = send_at, size
     campaign.status = CampaignStatus.SCHEDULED if send_at else CampaignStatus.EXPANDING
     if send_at is None:
         campaign.launched_at = now

@@ -1,4 +1,4 @@
-"""A million rows in seconds: the draw without text casts, and the rows' parents checked once a statement.
+"""A million rows in seconds: a quicker draw, no index entry for what has no wamid, parents checked once a statement.
 
 A foreign key asks once per row and locks the parent's row each time: five of them cost two thirds of an insert. The
 keys stay declared, NOT ENFORCED; the triggers below keep the same rule for all rows of a statement together.
@@ -108,6 +108,8 @@ DELETIONS = {
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute(DRAW)
+    op.drop_constraint("uq_messages_wamid", "messages")
+    op.create_index("uq_messages_wamid", "messages", ["wamid"], unique=True, postgresql_where="wamid IS NOT NULL")
     for column in PARENTS:
         op.execute(f"ALTER TABLE messages ALTER CONSTRAINT fk_messages_{column} NOT ENFORCED")
     for statement in TRIGGERS.strip().split("\n\n"):
@@ -127,4 +129,7 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION refuse_orphans(), refuse_new_parents(), refuse_while_messages_name_it()")
     for column in PARENTS:
         op.execute(f"ALTER TABLE messages ALTER CONSTRAINT fk_messages_{column} ENFORCED")
+    op.drop_index("uq_messages_wamid", "messages")
+    op.create_unique_constraint("uq_messages_wamid", "messages", ["wamid"])
     op.execute(OLD_DRAW)
+
