@@ -12,9 +12,10 @@ from api.sentences import LOCAL_TIME
 from api.state import Parts, worker_alive
 from core.errors import RuleViolation
 from core.models import Campaign, Message
-from core.services import audiences, campaigns, filling, links, senders
+from core.services import audiences, campaigns, canary, filling, links, senders
 from core.services.campaigns import Plan, VariantPlan
-from core.statuses import CampaignStatus, Category, DeliveryStatus, SkipReason, TemplateStatus
+from core.services.canary import CanaryPlan, Thresholds
+from core.statuses import CampaignStatus, CanaryVerdict, Category, DeliveryStatus, SkipReason, TemplateStatus
 from core.whatsapp.errors import explain
 
 LocalTime = Annotated[str, Meta(pattern=LOCAL_TIME, description="HH:MM in the recipient's zone")]
@@ -49,6 +50,35 @@ class VariantIn(Struct, forbid_unknown_fields=True):
         return found
 
 
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class ThresholdsIn(Struct, forbid_unknown_fields=True):
+    """When the rest goes out without a person: shares of the slice's messages that left, some time after the last."""
+
+    after_minutes: Annotated[int, Meta(ge=1, le=10_080)] = 60
+    min_delivered: Share = 0.8
+    max_failed: Share = 0.05
+    max_opt_out: Share = 0.02
+
+
+class CanaryIn(Struct, forbid_unknown_fields=True):
+    """A few people first: a number of them, or a share. Without thresholds a person decides about the rest."""
+
+    people: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    share: Annotated[float, Meta(gt=0, le=0.5)] | None = None
+    thresholds: ThresholdsIn | None = None
+
+    def plan(self) -> CanaryPlan:
+        return CanaryPlan(
+            self.people, self.share, Thresholds(**to_builtins(self.thresholds)) if self.thresholds else None
+        )
+
+
+class CanaryVerdictIn(Struct, forbid_unknown_fields=True):
+    verdict: CanaryVerdict
+
+
 class CampaignIn(Struct, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     sender_id: UUID
@@ -59,6 +89,7 @@ class CampaignIn(Struct, forbid_unknown_fields=True):
     messages_per_minute: Annotated[int, Meta(ge=1, le=60_000)] | None = None
     quiet_from: LocalTime | None = None
     quiet_until: LocalTime | None = None
+    canary: CanaryIn | None = None
 
     def plan(self) -> Plan:
         return Plan(
@@ -70,6 +101,7 @@ class CampaignIn(Struct, forbid_unknown_fields=True):
             messages_per_minute=self.messages_per_minute,
             quiet_from=time.fromisoformat(self.quiet_from) if self.quiet_from else None,
             quiet_until=time.fromisoformat(self.quiet_until) if self.quiet_until else None,
+            canary=self.canary.plan() if self.canary else None,
             variants=[VariantPlan(v.label, v.weight, v.template_id, v.filled()) for v in self.variants],
         )
 
@@ -132,6 +164,33 @@ class WaitingOut(Struct):
     until: datetime | None
 
 
+class CanaryOut(Struct):
+    """The plan of a campaign's first few people, and what was said about the rest."""
+
+    people: int | None
+    share: float | None
+    thresholds: Thresholds | None
+    waits: bool  # for a verdict
+    verdict: CanaryVerdict | None
+    decided_at: datetime | None
+
+
+class CanarySliceOut(Struct):
+    """The first few people: `balance` holds their messages by status, `left` how many went out.
+
+    `shortfall` says what keeps the thresholds from letting the rest go; null when there are none or they are met.
+    """
+
+    size: int
+    left: int
+    delivered: int
+    read: int
+    failed: int
+    opted_out: int
+    balance: dict[str, int]
+    shortfall: str | None
+
+
 class CampaignOut(Struct):
     """A campaign in a list."""
 
@@ -156,6 +215,7 @@ class CampaignOut(Struct):
     paused_at: datetime | None
     pause_reason: str | None
     pause_code: str | None  # template:ID or failures when a breaker stopped it
+    canary: CanaryOut | None
     balance: dict[str, int]
 
 
@@ -176,6 +236,7 @@ class CampaignDetailOut(CampaignOut):
     eta_at: datetime | None
     waiting: WaitingOut | None
     expansion: ExpansionOut | None  # null before the launch
+    canary_slice: CanarySliceOut | None  # null before the launch and without a canary
 
 
 class MessageOut(Struct):
@@ -231,6 +292,33 @@ def _variant_out(each: campaigns.Variant) -> VariantOut:
     )
 
 
+def _canary_out(campaign: Campaign) -> CanaryOut | None:
+    plan = canary.plan_of(campaign)
+    if plan is None:
+        return None
+    decided_at = campaign.canary_decided_at
+    return CanaryOut(
+        plan.people, plan.share, plan.thresholds, canary.waits(campaign), campaign.canary_verdict, decided_at
+    )
+
+
+async def _slice_out(session: AsyncSession, campaign: Campaign, now: datetime) -> CanarySliceOut | None:
+    plan = canary.plan_of(campaign)
+    if plan is None or campaign.expanded_at is None:
+        return None
+    found = await canary.slice_of(session, campaign.id)
+    return CanarySliceOut(
+        size=found.size,
+        left=found.left,
+        delivered=found.delivered,
+        read=found.balance.get(DeliveryStatus.READ, 0),
+        failed=found.balance.get(DeliveryStatus.FAILED, 0),
+        opted_out=found.opted_out,
+        balance=found.balance,
+        shortfall=canary.shortfall(found, plan.thresholds, now) if plan.thresholds else None,
+    )
+
+
 async def common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict[str, Any]]:
     """What list items and the detail share, in four statements for any number of campaigns."""
     ids = [campaign.id for campaign in those]
@@ -261,6 +349,7 @@ async def common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict[
             "paused_at": campaign.paused_at,
             "pause_reason": campaign.pause_reason,
             "pause_code": campaign.pause_code,
+            "canary": _canary_out(campaign),
             "balance": balances[campaign.id],
         }
         for campaign in those
@@ -282,11 +371,12 @@ async def detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: d
             FailureOut(code, explain(code).meaning, explain(code).after_giving_up, n) for code, n in failures.items()
         ],
         throughput=ThroughputOut(pace.messages_per_second, pace.limit_per_second),
-        eta_at=pace.eta(now) if campaign.status is CampaignStatus.SENDING else None,
+        eta_at=pace.eta(now) if campaign.status is CampaignStatus.SENDING and not campaign.rest_waits else None,
         waiting=WaitingOut(waiting.reason, waiting.detail, waiting.until) if waiting else None,
         expansion=(
             ExpansionOut(campaign.expanded_people, campaign.audience_size)
             if campaign.audience_size is not None
             else None
         ),
+        canary_slice=await _slice_out(session, campaign, now),
     )

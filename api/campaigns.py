@@ -12,6 +12,7 @@ from api.campaign_shapes import (
     CampaignDetailOut,
     CampaignIn,
     CampaignOut,
+    CanaryVerdictIn,
     LaunchIn,
     MessageOut,
     ScheduleIn,
@@ -165,6 +166,22 @@ class CampaignController(Controller):
     ) -> CampaignDetailOut:
         campaign = await campaigns.resume(session, campaign_id)
         await people.note(session, request.user, "campaign.resumed", "campaign", campaign.id)
+        return await detail(session, parts, campaign, now)
+
+    @post("/{campaign_id:uuid}/canary", guards=[MARKETING], status_code=200)
+    async def canary(
+        self,
+        campaign_id: FromPath[UUID],
+        data: JSONBody[CanaryVerdictIn],
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+        now: Now,
+    ) -> CampaignDetailOut:
+        """After the first few: `go` lets the rest out, `stop` takes it back for good."""
+        by = request.user.user_id
+        campaign = await campaigns.decide_canary(session, campaign_id, data.verdict, by=by, now=now)
+        await people.note(session, request.user, "campaign.canary", "campaign", campaign.id, verdict=data.verdict.value)
         return await detail(session, parts, campaign, now)
 
     @post("/{campaign_id:uuid}/cancel", guards=[MARKETING], status_code=200)

@@ -18,7 +18,7 @@ from core.consent.gate import PermitExpired, SendPermit, SendRequest
 from core.errors import AppError
 from core.models import Campaign, Media, Message, Sender, Template, TemplateVersion
 from core.queue import transaction
-from core.services import breakers, messages, senders
+from core.services import breakers, canary, messages, senders
 from core.services.breakers import Refusal
 from core.services.messages import Claimed, Permitted, Report, Retry
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind, SkipReason, TemplateStatus
@@ -90,7 +90,7 @@ async def _lanes(session: AsyncSession, sender: Sender) -> list[Lane]:
     alone = await session.scalar(select(Message.id).where(*due, Message.campaign_id.is_(None)).limit(1))
     lanes = [Lane(None, None)] if alone is not None else []
     going = (Campaign.sender_id == sender.id, Campaign.status == CampaignStatus.SENDING)
-    has_due = select(1).where(*due, Message.campaign_id == Campaign.id).exists()
+    has_due = select(1).where(*due, Message.campaign_id == Campaign.id, canary.may_be_sent()).exists()
     rows = await session.execute(
         select(Campaign.id, Campaign.messages_per_minute).where(*going, has_due).order_by(Campaign.id)
     )
@@ -325,10 +325,11 @@ async def ring_due(ctx: dict[str, Any]) -> None:
 
 
 async def check_breakers(ctx: dict[str, Any]) -> None:
-    """The sweep of what stands still: stop campaigns that fail, let numbers go on whose token works again."""
+    """The sweep of what stands still: stop campaigns that fail, let go on what has passed or works again."""
     parts: Parts = ctx["parts"]
     async with transaction(parts.sessions, parts.doorbell) as session:
         await breakers.stop_failing(session, now=utc_now())
+        await canary.judge(session, now=utc_now())
     async with parts.sessions() as session:
         waiting = await breakers.waiting_for_token(session)
     for sender in waiting:

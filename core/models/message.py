@@ -32,6 +32,7 @@ class Message(WithId):
         Index("ix_messages_campaign_status", "campaign_id", "status"),
         Index("ix_messages_contact", "contact_id", "queued_at"),
         Index("uq_messages_wamid", "wamid", unique=True, postgresql_where=text("wamid IS NOT NULL")),
+        Index("ix_messages_canary", "campaign_id", "status", postgresql_where=text("priority = 4")),
         Index("ix_messages_unknown", "campaign_id", postgresql_where=text("status = 'unknown'")),
     )
 

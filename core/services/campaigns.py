@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import queue, template
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
-from core.services import audiences, breakers, filling, messages, senders, templates
+from core.services import audiences, breakers, canary, filling, messages, senders, templates
+from core.services.canary import CanaryPlan
 from core.services.filling import Arm
 from core.services.paging import Page, page
-from core.statuses import OPEN, CampaignStatus, DeliveryStatus, TemplateStatus
+from core.statuses import CANARY_PRIORITY, OPEN, CampaignStatus, CanaryVerdict, DeliveryStatus, TemplateStatus
 
 EDITABLE = frozenset({CampaignStatus.DRAFT, CampaignStatus.IN_REVIEW})
 STARTED = frozenset({CampaignStatus.EXPANDING, CampaignStatus.SENDING, CampaignStatus.PAUSED})
@@ -43,6 +44,7 @@ class Plan:
     messages_per_minute: int | None
     quiet_from: time | None
     quiet_until: time | None
+    canary: CanaryPlan | None
     variants: list[VariantPlan]
 
 
@@ -90,6 +92,7 @@ async def _apply(session: AsyncSession, campaign: Campaign, plan: Plan) -> None:
     campaign.sender_id, campaign.audience_id = plan.sender_id, plan.audience_id
     campaign.holdout_bp = round(plan.holdout * filling.BASIS)
     campaign.messages_per_minute = plan.messages_per_minute
+    canary.apply(campaign, plan.canary)
     campaign.quiet_from, campaign.quiet_until = plan.quiet_from, plan.quiet_until
 
 
@@ -240,8 +243,18 @@ async def hold_expanding(session: AsyncSession, campaign_id: UUID) -> Campaign |
 
 
 async def finish_expansion(session: AsyncSession, campaign: Campaign, *, now: datetime) -> None:
+    await canary.draw_slice(session, campaign)
     campaign.status, campaign.expanded_at = CampaignStatus.SENDING, now
     queue.ring_after_commit(session, queue.SEND_MESSAGES, campaign.sender_id)
+
+
+async def decide_canary(
+    session: AsyncSession, campaign_id: UUID, verdict: CanaryVerdict, *, by: UUID | None, now: datetime
+) -> Campaign:
+    """Let the rest of a campaign go, or take it back. Raises Conflict when nothing waits for a verdict."""
+    campaign = await get(session, campaign_id, lock=True)
+    await canary.decide(session, campaign, verdict, by=by, now=now)
+    return campaign if verdict is CanaryVerdict.GO else await cancel(session, campaign_id, now=now)
 
 
 async def pause(session: AsyncSession, campaign_id: UUID, *, reason: str, now: datetime) -> Campaign:
@@ -401,7 +414,12 @@ async def waiting(session: AsyncSession, campaign: Campaign, *, worker_alive: bo
 async def _waiting_rows(session: AsyncSession, campaign: Campaign, sender: Sender, now: datetime) -> Waiting | None:
     if sender.paused_at is not None:
         return Waiting("sender_paused", f"The number is paused: {sender.pause_reason or 'no reason given'}.")
-    queued = (Message.campaign_id == campaign.id, Message.status == DeliveryStatus.QUEUED)
+    if campaign.rest_waits and await canary.slice_is_out(session, campaign.id):
+        so_far = (await canary.slice_of(session, campaign.id)).sentence()
+        return Waiting("canary", f"{so_far} Say whether the rest goes out.")
+    queued = [Message.campaign_id == campaign.id, Message.status == DeliveryStatus.QUEUED]
+    if campaign.rest_waits:
+        queued.append(Message.priority == CANARY_PRIORITY)
     due = await session.scalar(select(Message.id).where(*queued, Message.not_before <= now).limit(1))
     if due is not None:
         return None

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import BigInteger, Boolean, DateTime, Text, TypeEngine, Uuid
 
 from core.models import Message
-from core.statuses import RANK, DeliveryStatus, EventKind, MessageKind, SkipReason
+from core.statuses import CANARY_PRIORITY, RANK, DeliveryStatus, EventKind, MessageKind, SkipReason
 
 LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 5
@@ -65,6 +65,8 @@ _CLAIM = text(
         SELECT m.id FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id
          WHERE m.sender_id = :sender AND m.status = 'queued' AND m.not_before <= now()
            AND m.campaign_id IS NOT DISTINCT FROM :campaign
+           AND m.priority <= coalesce(
+                   (SELECT {CANARY_PRIORITY} FROM campaigns r WHERE r.id = :campaign AND r.rest_waits), 99)
            AND (c.id IS NULL OR (c.status = 'sending' AND NOT in_quiet_hours(m.time_zone, c.quiet_from, c.quiet_until)))
          ORDER BY m.priority, m.not_before, m.id LIMIT :limit
            FOR UPDATE OF m SKIP LOCKED)

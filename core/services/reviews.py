@@ -164,6 +164,7 @@ def _fingerprint(campaign: Campaign, variants: list[campaigns.Variant], people: 
         campaign.messages_per_minute,
         str(campaign.quiet_from),
         str(campaign.quiet_until),
+        [campaign.canary_people, campaign.canary_bp, campaign.canary_thresholds],
         [(v.variant.label, v.variant.weight, str(v.version.id), v.variant.parameters) for v in variants],
         people,
     ]
