@@ -9,7 +9,7 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
 from api.auth import CONSENT, READ_PEOPLE, AuthedRequest
-from api.campaigns import MessageOut
+from api.campaign_shapes import MessageOut
 from api.paging import Cursor, Limit, PageOut, Words
 from api.state import Db, Held
 from core.models import ConsentEvent, ConsentState, Contact

@@ -140,6 +140,14 @@ PRIORITY: dict[MessageKind, int] = {
     MessageKind.TRIGGERED: 2,
     MessageKind.CAMPAIGN: 5,
 }
+CANARY_PRIORITY = 4  # of a campaign's first few, which go before its other rows
+
+
+class CanaryVerdict(StrEnum):
+    """What was said about a campaign's rest once its first few were out."""
+
+    GO = "go"
+    STOP = "stop"
 
 
 class EventKind(StrEnum):

@@ -1,4 +1,4 @@
-"""Sending: expand a campaign into rows, and send a number's due rows, each at most once."""
+"""Sending: a number's due rows, each at most once."""
 
 import asyncio
 import random
@@ -20,7 +20,7 @@ from core.consent.gate import PermitExpired, SendPermit, SendRequest
 from core.db import driver
 from core.models import Campaign, Message, Sender
 from core.queue import transaction
-from core.services import allowance, audiences, breakers, campaigns, expansion, messages, senders
+from core.services import allowance, breakers, canary, messages, senders
 from core.services.breakers import Refusal
 from core.services.messages import Claimed, Permitted, Report, Retry
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind, SkipReason
@@ -47,32 +47,6 @@ RETRY_FIRST_S = 2.0
 RETRY_MOST_S = 300.0
 TEMPLATE_UNUSABLE = 132001
 LIMITERS = frozenset(code for code, row in ERRORS.items() if row.limiter)
-
-
-async def expand_campaign(ctx: dict[str, Any], campaign_id: str) -> int:
-    """Make the campaign's rows, a page per transaction; resumes after a crash. Returns how many people were seen."""
-    parts: Parts = ctx["parts"]
-    seen = 0
-    while True:
-        async with transaction(parts.sessions, parts.doorbell) as session:
-            campaign = await campaigns.begin_expansion(session, UUID(campaign_id), now=utc_now())
-            if campaign is None:
-                return seen
-            audience = await audiences.get(session, campaign.audience_id)
-            page = await expansion.next_page(session, audiences.people(audience), campaign.expand_cursor)
-            if not page:
-                await campaigns.finish_expansion(session, campaign, now=utc_now())
-                log.info("campaign.expanded", campaign_id=campaign_id, people=seen)
-                return seen
-            await expansion.expand(
-                session,
-                campaign,
-                await campaigns.arms(session, campaign.id),
-                page,
-                default_zone=parts.settings.time_zone,
-                start=campaign.launched_at or utc_now(),
-            )
-            seen += len(page)
 
 
 @dataclass(frozen=True)
@@ -152,7 +126,7 @@ async def _lanes(session: AsyncSession, sender: Sender) -> list[Lane]:
     alone = await session.scalar(select(Message.id).where(*due, Message.campaign_id.is_(None)).limit(1))
     lanes = [Lane(None, None)] if alone is not None else []
     going = (Campaign.sender_id == sender.id, Campaign.status == CampaignStatus.SENDING)
-    has_due = select(1).where(*due, Message.campaign_id == Campaign.id).exists()
+    has_due = select(1).where(*due, Message.campaign_id == Campaign.id, canary.may_be_sent()).exists()
     rows = await session.execute(
         select(Campaign.id, Campaign.messages_per_minute).where(*going, has_due).order_by(Campaign.id)
     )
@@ -429,10 +403,11 @@ async def ring_due(ctx: dict[str, Any]) -> None:
 
 
 async def check_breakers(ctx: dict[str, Any]) -> None:
-    """The sweep of what stands still: stop campaigns that fail, let numbers go on whose token works again."""
+    """The sweep of what stands still: stop campaigns that fail, let go on what has passed or works again."""
     parts: Parts = ctx["parts"]
     async with transaction(parts.sessions, parts.doorbell) as session:
         await breakers.stop_failing(session, now=utc_now())
+        await canary.judge(session, now=utc_now())
     async with parts.sessions() as session:
         waiting = await breakers.waiting_for_token(session)
     for sender in waiting:

@@ -19,7 +19,7 @@ from core.keys import Keyring
 from core.log import set_up_logging
 from core.settings import Settings, get_settings
 from core.whatsapp.client import WhatsAppClient
-from worker import exporting, importing, lake, recording, sending
+from worker import expanding, exporting, importing, lake, recording, sending
 from worker.parts import CONNECTIONS, Parts
 
 log = structlog.get_logger()
@@ -82,7 +82,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
         raise SettingsError("set KAIRAN_DATABASE_URL and KAIRAN_VALKEY_URL, or start everything with `kairan up`")
     return Worker(
         functions=[
-            kept(queue.EXPAND_CAMPAIGN, sending.expand_campaign),
+            kept(queue.EXPAND_CAMPAIGN, expanding.expand_campaign),
             kept(queue.SEND_MESSAGES, sending.send_messages),
             kept(queue.RECORD_WEBHOOKS, recording.record_webhooks),
             kept(queue.RUN_IMPORT, importing.run_import),

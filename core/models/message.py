@@ -15,7 +15,10 @@ PHASE_SQL = f"CASE WHEN status IN ({_WORDS}) THEN '{OUT}' ELSE status END"
 
 
 class Message(WithId):
-    """One message to one contact, and how far it got. The phone number is looked up when it is sent."""
+    """One message to one contact, and how far it got. The phone number is looked up when it is sent.
+
+    The foreign keys are declared and not enforced: triggers keep the same rule for all rows of a statement together.
+    """
 
     __tablename__ = "messages"
     __table_args__ = (
@@ -34,6 +37,7 @@ class Message(WithId):
         Index("ix_messages_contact", "contact_id", "queued_at"),
         # The provider's id belongs to one message. Rows without one are not in the index.
         Index("uq_messages_wamid", "wamid", unique=True, postgresql_where=text("wamid IS NOT NULL")),
+        Index("ix_messages_canary", "campaign_id", "phase", postgresql_where=text("priority = 4")),
         # Room on each page, so that permits and the provider's reports are written beside the row and touch no index.
         {"postgresql_with": {"fillfactor": 50}},
     )

@@ -13,10 +13,19 @@ from core import queue, template
 from core.errors import Conflict, NotFound, RuleViolation
 from core.live import Live
 from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
-from core.services import allowance, audiences, breakers, expansion, messages, senders, templates
-from core.services.expansion import Arm
+from core.services import allowance, audiences, breakers, canary, filling, messages, senders, templates
+from core.services.canary import CanaryPlan
+from core.services.filling import Arm
 from core.services.paging import Page, page
-from core.statuses import OPEN, CampaignStatus, DeliveryStatus, TemplateStatus, phase_of
+from core.statuses import (
+    CANARY_PRIORITY,
+    OPEN,
+    CampaignStatus,
+    CanaryVerdict,
+    DeliveryStatus,
+    TemplateStatus,
+    phase_of,
+)
 
 EDITABLE = frozenset({CampaignStatus.DRAFT, CampaignStatus.IN_REVIEW})
 STARTED = frozenset({CampaignStatus.EXPANDING, CampaignStatus.SENDING, CampaignStatus.PAUSED})
@@ -44,6 +53,7 @@ class Plan:
     messages_per_minute: int | None
     quiet_from: time | None
     quiet_until: time | None
+    canary: CanaryPlan | None
     variants: list[VariantPlan]
 
 
@@ -89,8 +99,9 @@ async def _apply(session: AsyncSession, campaign: Campaign, plan: Plan) -> None:
     await audiences.purpose_named(session, plan.purpose)
     campaign.name, campaign.purpose = plan.name.strip(), plan.purpose
     campaign.sender_id, campaign.audience_id = plan.sender_id, plan.audience_id
-    campaign.holdout_bp = round(plan.holdout * expansion.BASIS)
+    campaign.holdout_bp = round(plan.holdout * filling.BASIS)
     campaign.messages_per_minute = plan.messages_per_minute
+    canary.apply(campaign, plan.canary)
     campaign.quiet_from, campaign.quiet_until = plan.quiet_from, plan.quiet_until
 
 
@@ -105,7 +116,7 @@ async def _put_variants(session: AsyncSession, campaign: Campaign, plan: Plan) -
                 f"the template of {variant.label} is for {current.template.purpose}, not {campaign.purpose}",
                 field="variants",
             )
-        expansion.check_parameters(template.placeholders(current.version.components), variant.parameters)
+        filling.check_parameters(template.placeholders(current.version.components), variant.parameters)
         for given in variant.parameters.values():
             if "media_id" in given:
                 await templates.get_media(session, UUID(str(given["media_id"])))
@@ -203,7 +214,7 @@ async def launch(
             audience=size,
             reviewed=reviewed,
         )
-    campaign.send_at = send_at
+    campaign.send_at, campaign.audience_size = send_at, size
     campaign.status = CampaignStatus.SCHEDULED if send_at else CampaignStatus.EXPANDING
     if send_at is None:
         campaign.launched_at = now
@@ -225,17 +236,34 @@ async def check_sendable(session: AsyncSession, campaign: Campaign) -> None:
             )
 
 
-async def begin_expansion(session: AsyncSession, campaign_id: UUID, *, now: datetime) -> Campaign | None:
-    """A campaign whose time has come, locked and in `expanding`; None when there is nothing to expand."""
+async def begin_expansion(session: AsyncSession, campaign_id: UUID, *, now: datetime) -> None:
+    """A scheduled campaign whose time has come is `expanding` from now on."""
     campaign = await get(session, campaign_id, lock=True)
     if campaign.status is CampaignStatus.SCHEDULED and campaign.send_at is not None and campaign.send_at <= now:
         campaign.status, campaign.launched_at = CampaignStatus.EXPANDING, now
-    return campaign if campaign.status is CampaignStatus.EXPANDING else None
+
+
+async def hold_expanding(session: AsyncSession, campaign_id: UUID) -> Campaign | None:
+    """The campaign if it is expanding, held against everybody but those who make its rows; else None."""
+    expanding = (Campaign.id == campaign_id, Campaign.status == CampaignStatus.EXPANDING)
+    held = select(Campaign).where(*expanding).with_for_update(key_share=True)
+    found: Campaign | None = await session.scalar(held)
+    return found
 
 
 async def finish_expansion(session: AsyncSession, campaign: Campaign, *, now: datetime) -> None:
+    await canary.draw_slice(session, campaign)
     campaign.status, campaign.expanded_at = CampaignStatus.SENDING, now
     queue.ring_after_commit(session, queue.SEND_MESSAGES, campaign.sender_id)
+
+
+async def decide_canary(
+    session: AsyncSession, campaign_id: UUID, verdict: CanaryVerdict, *, by: UUID | None, now: datetime
+) -> Campaign:
+    """Let the rest of a campaign go, or take it back. Raises Conflict when nothing waits for a verdict."""
+    campaign = await get(session, campaign_id, lock=True)
+    await canary.decide(session, campaign, verdict, by=by, now=now)
+    return campaign if verdict is CanaryVerdict.GO else await cancel(session, campaign_id, now=now)
 
 
 async def pause(session: AsyncSession, campaign_id: UUID, *, reason: str, now: datetime) -> Campaign:
@@ -399,7 +427,12 @@ async def _waiting_rows(
 ) -> Waiting | None:
     if sender.paused_at is not None:
         return Waiting("sender_paused", f"The number is paused: {sender.pause_reason or 'no reason given'}.")
-    queued = (Message.campaign_id == campaign.id, Message.phase == DeliveryStatus.QUEUED)
+    if campaign.rest_waits and await canary.slice_is_out(session, campaign.id):
+        so_far = (await canary.slice_of(session, campaign.id)).sentence()
+        return Waiting("canary", f"{so_far} Say whether the rest goes out.")
+    queued = [Message.campaign_id == campaign.id, Message.phase == DeliveryStatus.QUEUED]
+    if campaign.rest_waits:
+        queued.append(Message.priority == CANARY_PRIORITY)
     due = await session.scalar(select(Message.id).where(*queued, Message.not_before <= now).limit(1))
     if due is not None:
         return await _waiting_due(session, campaign, live)

@@ -20,7 +20,7 @@ from sqlalchemy.types import BigInteger, Boolean, DateTime, Text, TypeEngine, Uu
 
 from core.db import Driver
 from core.models import Message
-from core.statuses import RANK, DeliveryStatus, EventKind, MessageKind, SkipReason, TemplateStatus
+from core.statuses import CANARY_PRIORITY, RANK, DeliveryStatus, EventKind, MessageKind, SkipReason, TemplateStatus
 
 LEASE = timedelta(seconds=20)
 HEARTBEAT_S = 5.0  # a batch that lives longer renews its lease this often
@@ -82,7 +82,9 @@ _CLAIM = f"""
       FROM claimed c LEFT JOIN template_versions v ON v.id = c.template_version_id
       LEFT JOIN templates t ON t.id = v.template_id
     """  # noqa: S608 - built from constants
-_CLAIM_OF_CAMPAIGN, _CLAIM_OF_NONE = _CLAIM % "= $3", _CLAIM % "IS NULL"
+# While the rest of a campaign waits for a verdict on its first few, only those may be claimed.
+_FIRST_FEW = f"coalesce((SELECT {CANARY_PRIORITY} FROM campaigns r WHERE r.id = $3 AND r.rest_waits), 99)"  # noqa: S608
+_CLAIM_OF_CAMPAIGN, _CLAIM_OF_NONE = _CLAIM % f"= $3 AND m.priority <= {_FIRST_FEW}", _CLAIM % "IS NULL"
 
 
 async def claim(connection: Driver, sender_id: UUID, campaign_id: UUID | None, *, limit: int) -> list[Claimed]:

@@ -102,7 +102,7 @@ async def _pass_over(session: AsyncSession, campaign: Campaign, purpose: Purpose
     }
     who = audiences.people(await audiences.get(session, campaign.audience_id))
     after: UUID | None = None
-    while page := await expansion.next_page(session, who, after):
+    while page := await expansion.next_people(session, who, after):
         after = page[-1]
         reachable = await audiences.reachable(session, page, purpose)
         for person in await expansion.preview(session, campaign, arms, page, default_zone=default_zone):
@@ -184,6 +184,7 @@ def _fingerprint(campaign: Campaign, variants: list[campaigns.Variant], people: 
         campaign.messages_per_minute,
         str(campaign.quiet_from),
         str(campaign.quiet_until),
+        [campaign.canary_people, campaign.canary_bp, campaign.canary_thresholds],
         [(v.variant.label, v.variant.weight, str(v.version.id), v.variant.parameters) for v in variants],
         people,
     ]

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0050"
-down_revision = "0006"
+down_revision = "0009"
 
 PHASE = "CASE WHEN status IN ('accepted', 'held', 'sent', 'delivered', 'read') THEN 'out' ELSE status END"
 
@@ -18,7 +18,6 @@ def upgrade() -> None:
     op.drop_index("ix_messages_queued", "messages")
     op.drop_index("ix_messages_lease", "messages")
     op.drop_index("ix_messages_campaign_status", "messages")
-    op.drop_constraint("uq_messages_wamid", "messages")
     op.add_column("messages", sa.Column("phase", sa.Text(), sa.Computed(PHASE, persisted=True), nullable=False))
     op.execute("ALTER TABLE messages SET (fillfactor = 50)")
     op.create_index(
@@ -29,19 +28,18 @@ def upgrade() -> None:
     )
     op.create_index("ix_messages_lease", "messages", ["lease_until"], postgresql_where=sa.text("phase = 'sending'"))
     op.create_index("ix_messages_campaign_phase", "messages", ["campaign_id", "phase", "id"])
-    op.create_index(
-        "uq_messages_wamid", "messages", ["wamid"], unique=True, postgresql_where=sa.text("wamid IS NOT NULL")
-    )
+    op.drop_index("ix_messages_canary", "messages")
+    op.create_index("ix_messages_canary", "messages", ["campaign_id", "phase"], postgresql_where=sa.text("priority = 4"))
 
 
 def downgrade() -> None:
-    op.drop_index("uq_messages_wamid", "messages")
+    op.drop_index("ix_messages_canary", "messages")
+    op.create_index("ix_messages_canary", "messages", ["campaign_id", "status"], postgresql_where="priority = 4")
     op.drop_index("ix_messages_campaign_phase", "messages")
     op.drop_index("ix_messages_lease", "messages")
     op.drop_index("ix_messages_queued", "messages")
     op.drop_column("messages", "phase")
     op.execute("ALTER TABLE messages RESET (fillfactor)")
-    op.create_unique_constraint("uq_messages_wamid", "messages", ["wamid"])
     op.create_index("ix_messages_campaign_status", "messages", ["campaign_id", "status"])
     op.create_index("ix_messages_lease", "messages", ["lease_until"], postgresql_where=sa.text("status = 'sending'"))
     op.create_index(

@@ -15,12 +15,12 @@ from core.services import people
 from core.settings import Settings
 from core.statuses import Role
 from sandbox.simulation import Sandbox
-from worker import exporting, importing, lake, recording, sending
+from worker import expanding, exporting, importing, lake, recording, sending
 from worker.parts import Parts
 
 PASSWORD = "correct horse battery"
 JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
-    "expand_campaign": sending.expand_campaign,
+    "expand_campaign": expanding.expand_campaign,
     "send_messages": sending.send_messages,
     "record_webhooks": recording.record_webhooks,
     "run_import": importing.run_import,

@@ -22,7 +22,7 @@ from core.whatsapp.client import WhatsAppClient
 from sandbox.faults import Fault
 from tests.factories import a_campaign, a_sender, a_template, an_audience, an_import, consenting, csv_of, launched
 from tests.integration.stack import Stack
-from worker import sending
+from worker import expanding, sending
 from worker.sending import Lane
 
 PEOPLE = [f"+4917012345{number:02d}" for number in range(30)]
@@ -35,7 +35,7 @@ async def a_running_campaign(stack: Stack, people: list[str] = PEOPLE, **changes
     await an_import(stack, csv_of([consenting(phone) for phone in people]))
     campaign = await launched(stack, await a_campaign(stack, sender, template, await an_audience(stack), **changes))
     stack.bells.waiting.clear()
-    await sending.expand_campaign(stack.ctx, campaign["id"])
+    await expanding.expand_campaign(stack.ctx, campaign["id"])
     stack.bells.waiting.clear()
     return campaign
 
@@ -92,7 +92,7 @@ async def test_expanding_again_after_a_crash_makes_no_row_twice(stack: Stack) ->
             update(Campaign).values(status=CampaignStatus.EXPANDING, expand_cursor=None, expanded_at=None)
         )
 
-    await sending.expand_campaign(stack.ctx, campaign["id"])
+    await expanding.expand_campaign(stack.ctx, campaign["id"])
 
     assert await statuses(stack) == {"queued": 30}
 
@@ -368,7 +368,7 @@ async def test_variants_and_holdout_are_split_as_planned_and_the_balance_adds_up
 
     review = (await launched(stack, campaign))["review"]
     stack.bells.waiting.clear()
-    await sending.expand_campaign(stack.ctx, campaign["id"])
+    await expanding.expand_campaign(stack.ctx, campaign["id"])
 
     async with stack.sessions() as session:
         rows = await session.execute(
