@@ -1,8 +1,13 @@
 """Engine and session factory; one request or job step is one transaction, opened at the edge."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import msgspec
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -39,3 +44,20 @@ def make_engine(database_url: str, *, role: str | None = APP_ROLE, pool_size: in
 
 def make_sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False)
+
+
+async def copy_rows(session: AsyncSession, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Put rows into a table by COPY, in the session's transaction; JSON as text.
+
+    Raises what the same INSERT would: IntegrityError, or another DBAPIError.
+    """
+    raw = await (await session.connection()).get_raw_connection()
+    driver: Any = raw.driver_connection
+    if not driver.is_in_transaction():  # SQLAlchemy begins one with the first statement it sends itself
+        await session.execute(text("SELECT 1"))
+    try:
+        await driver.copy_records_to_table(table, records=rows, columns=list(columns))
+    except asyncpg.IntegrityConstraintViolationError as broken:
+        raise IntegrityError(f"COPY {table}", None, broken, hide_parameters=True) from broken
+    except asyncpg.PostgresError as broken:
+        raise DBAPIError(f"COPY {table}", None, broken, hide_parameters=True) from broken

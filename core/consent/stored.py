@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from core.consent.state import Event, Permission
+from core.db import copy_rows
 from core.keys import Keyring
 from core.models import ConsentEvent, Contact, ContactAddress, Suppression
 
@@ -223,13 +224,6 @@ async def lift(session: AsyncSession, rows: Mapping[UUID, int], *, now: datetime
         await session.execute(_LIFT, {"now": now, "ids": list(rows), "seqs": list(rows.values())})
 
 
-_WRITE_EVIDENCE = text("""
-    INSERT INTO consent_evidence (event_id, contact_id, salt, payload)
-    SELECT * FROM unnest(CAST(:events AS uuid[]), CAST(:contacts AS uuid[]), CAST(:salts AS bytea[]),
-                         CAST(:payloads AS text[]))
-""")
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What proves an event, and the salt that its commitment needs."""
@@ -241,14 +235,6 @@ class Evidence:
 
 
 async def write_evidence(session: AsyncSession, rows: Sequence[Evidence]) -> None:
-    if not rows:
-        return
-    await session.execute(
-        _WRITE_EVIDENCE,
-        {
-            "events": [row.event_id for row in rows],
-            "contacts": [row.contact_id for row in rows],
-            "salts": [row.salt for row in rows],
-            "payloads": [row.payload for row in rows],
-        },
-    )
+    if rows:
+        records = [(row.event_id, row.contact_id, row.salt, row.payload) for row in rows]
+        await copy_rows(session, "consent_evidence", ("event_id", "contact_id", "salt", "payload"), records)

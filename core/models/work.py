@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint, func, text
+from sqlalchemy import ForeignKey, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Model, WithId
@@ -30,14 +30,13 @@ class Import(WithId):
     finished_at: Mapped[datetime | None]
 
 
-class ImportRow(WithId):
+class ImportRow(Model):
     """What became of one row of a file."""
 
     __tablename__ = "import_rows"
-    __table_args__ = (UniqueConstraint("import_id", "row_number"),)
 
-    import_id: Mapped[UUID] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"))
-    row_number: Mapped[int]  # in the file, the header is row 1
+    import_id: Mapped[UUID] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True)
+    row_number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # the header is row 1
     verdict: Mapped[str]
     reason: Mapped[str | None]
     contact_id: Mapped[UUID | None]

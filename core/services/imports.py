@@ -174,12 +174,14 @@ async def list_page(session: AsyncSession, *, limit: int, cursor: str | None) ->
 async def rows_page(
     session: AsyncSession, import_id: UUID, *, verdict: str | None, limit: int, cursor: str | None
 ) -> Page[ImportRow]:
-    """Rows in the order they were worked."""
+    """Rows in the order of the file."""
     await get(session, import_id)
     statement = select(ImportRow).where(ImportRow.import_id == import_id)
     if verdict is not None:
         statement = statement.where(ImportRow.verdict == verdict)
-    return await page(session, statement, ImportRow.id.expression, limit=limit, cursor=cursor, newest_first=False)
+    return await page(
+        session, statement, ImportRow.row_number.expression, limit=limit, cursor=cursor, newest_first=False
+    )
 
 
 @dataclass(frozen=True)
