@@ -228,6 +228,27 @@ def _only_zone(code: int) -> str | None:
     return zones.pop() if len(zones) == 1 else None
 
 
+def mended(raw: str, number: Phone, region: str) -> str | None:
+    """What a spreadsheet had taken from a number that was read all the same: its plus, its zero, or its wholeness."""
+    if not raw.isascii():
+        return None
+    if _FLOAT.fullmatch(raw):
+        return "decimal_point"
+    if not raw.isdigit():
+        return None
+    if number.e164 == f"+{raw}":
+        return "lost_plus"
+    if raw[0] != "0" and _trunk_prefix(region) == "0" and number.e164.endswith(raw):
+        return "lost_zero"
+    return None
+
+
+@cache
+def _trunk_prefix(region: str) -> str | None:
+    metadata = PhoneMetadata.metadata_for_region(region)
+    return None if metadata is None else metadata.national_prefix
+
+
 def _read(raw: str, region: str) -> PhoneNumber:
     text = unicodedata.normalize("NFKC", raw).strip()
     if not text:
