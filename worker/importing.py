@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from core import queue
 from core.clock import utc_now
@@ -18,17 +18,15 @@ from core.errors import RuleViolation
 from core.models import Import
 from core.queue import transaction
 from core.services import imports
-from core.services.imports_reading import Reading, Row, read
-from core.services.imports_recording import CHUNK, Check, Desk, record_chunk
+from core.services.imports_reading import Reading, read
+from core.services.imports_recording import CHUNK, Check, Desk
 from core.statuses import ImportStatus
+from worker.chunks import Chunk, Recorder
 from worker.parts import Parts
 
 log = structlog.get_logger()
 
-TRIES = 3  # of a chunk in which somebody else made the same contact at the same moment
 LOOK_S = 0.5  # while a file is read: how often its progress is written down
-
-Chunk = list[tuple[Row, bool]]
 
 
 async def run_import(ctx: dict[str, Any], import_id: str) -> int:
@@ -79,11 +77,12 @@ async def _work(parts: Parts, job: Import) -> int:
     with await _read(parts, job, desk) as reading:
         await _note(parts, job.id, reading)
         chunks = reading.chunks(CHUNK, done=done)
+        recorder = Recorder(parts, job, desk)
         async with aclosing(_ahead(chunks)) as following:
-            async for chunk in following:
-                if not await _chunk(parts, job.id, chunk, desk):
-                    return done
-                done += len(chunk)
+            going_on = await recorder.record_all(following)
+        done += recorder.rows
+        if not going_on:
+            return done
     status = ImportStatus.CHECKED if job.dry_run else ImportStatus.DONE
     await _finish(parts, job.id, status, None)
     log.info("import.done", import_id=str(job.id), rows=done, checked_only=job.dry_run)
@@ -136,22 +135,6 @@ async def _note(parts: Parts, import_id: UUID, reading: Reading) -> None:
         job = await imports.get(session, import_id, lock=True)
         job.rows_total = job.rows_read = reading.rows
         job.notes = dict(sorted(reading.notes.items()))
-
-
-async def _chunk(parts: Parts, import_id: UUID, chunk: Chunk, desk: Desk) -> bool:
-    """Record a chunk; false, and nothing done, when the import was paused or ended."""
-    for attempt in range(1, TRIES + 1):
-        try:
-            async with parts.sessions.begin() as session:
-                job = await imports.get(session, import_id, lock=True)
-                if job.status is not ImportStatus.RUNNING:
-                    return False
-                await record_chunk(session, job, chunk, desk, now=utc_now())
-            return True
-        except IntegrityError:
-            if attempt == TRIES:
-                raise
-    raise AssertionError("unreachable")
 
 
 async def _done(parts: Parts, import_id: UUID) -> int:

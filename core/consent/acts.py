@@ -235,7 +235,7 @@ def draft(
             core.withdrawal_info = unset(notice.withdrawal_info)
         if act.is_grant:
             grade, min_grade = grade_of(act, notice, flags, asked_elsewhere), Grade(purpose.min_grade)
-            expires_at = min(act.occurred_at, received_at) + timedelta(days=purpose.validity_days)
+            expires_at = expiry(act, received_at, purpose)
             core.grade, core.min_grade, core.expires_at = grade.value, min_grade.value, timestamp(expires_at)
     return core, Event(
         event_id=event_id,
@@ -258,6 +258,11 @@ def draft(
         clock_flags=tuple(flags),
         refs=dict(core.refs or {}),
     )
+
+
+def expiry(act: Act, received_at: datetime, purpose: Purpose) -> datetime:
+    """When a grant ends: its validity counts from when it was given, and never from later than we heard of it."""
+    return min(act.occurred_at, received_at) + timedelta(days=purpose.validity_days)
 
 
 def _nfc(value: str) -> str:

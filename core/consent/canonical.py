@@ -9,6 +9,7 @@ import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -18,6 +19,7 @@ NO_LEAF = "0" * 64  # what the first event's `prev` says
 _ED25519 = b"\x01"  # signature type of a signed note
 
 
+@lru_cache(maxsize=1024)
 def timestamp(instant: datetime) -> str:
     """`2026-01-02T03:04:05.000000Z`; naive instants are refused."""
     if instant.tzinfo is None:
@@ -59,9 +61,13 @@ def evidence_text(payload: Mapping[str, object]) -> str:
     Never refuses: a withdrawal must not fail because its evidence is odd. Nulls are left out, floats and dates become
     text, bytes base64, text is brought to NFC, lone surrogates become U+FFFD. Keys may be of any script.
     """
-    if all(isinstance(value, str) and value.isascii() and name.isascii() for name, value in payload.items()):
+    if all(map(_is_plain, payload.values())) and "".join(payload).isascii():
         return msgspec.json.encode(payload, order="sorted").decode()
     return msgspec.json.encode(_plain(payload)).decode()
+
+
+def _is_plain(value: object) -> bool:
+    return type(value) is str and value.isascii()
 
 
 def _plain(value: object) -> object:

@@ -1,6 +1,7 @@
 """The append-only ledger: seals events on top of each other, signs its size and root."""
 
 import json
+import os
 import secrets
 import time
 from collections import Counter
@@ -51,7 +52,7 @@ class SealedEvent:
 
 def new_event_id() -> UUID:
     """A UUIDv7 (RFC 9562 §5.7): 48 bits of milliseconds, then random."""
-    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
 

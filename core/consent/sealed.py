@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from core.consent.canonical import leaf_hash
 
 
-class Core(msgspec.Struct, kw_only=True):
+class Core(msgspec.Struct, kw_only=True, gc=False):
     """What is hashed. Absent fields are UNSET and left out; names stand in the order RFC 8785 sorts them.
 
     The types are the canonical profile's: text, integers below 2^53, lists of text, and text by ASCII keys.

@@ -149,6 +149,33 @@ async def live_suppressions(session: AsyncSession, refs: Iterable[str]) -> dict[
     return found
 
 
+_STATE_COLUMNS = (
+    *("contact_id", "purpose", "state", "grade", "grant_seq", "expires_at", "reason", "overlays", "head_seq"),
+)
+
+
+async def add_states(session: AsyncSession, rows: Sequence[StateRow]) -> None:
+    """Add rows of contacts who have none, by COPY."""
+    if not rows:
+        return
+    records = (
+        (
+            row.contact_id,
+            row.purpose,
+            permission.state.value,
+            permission.grade and permission.grade.value,
+            row.grant_seq,
+            permission.expires_at,
+            permission.reason,
+            msgspec.json.encode(permission.overlays).decode(),
+            row.head_seq,
+        )
+        for row in rows
+        for permission in (row.permission,)
+    )
+    await copy_rows(session, "consent_state", _STATE_COLUMNS, records)
+
+
 _WRITE_STATES = text("""
     INSERT INTO consent_state
            (contact_id, purpose, state, grade, grant_seq, expires_at, reason, overlays, head_seq)

@@ -4,7 +4,8 @@ Lock order, the same for every writer: address advisory locks, contacts by id, t
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -14,8 +15,8 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent import ledger, stored
-from core.consent.acts import Act, ActorType, Method, check, draft
-from core.consent.canonical import evidence_commitment, evidence_text
+from core.consent.acts import Act, ActorType, Method, check, clock_flags, draft, expiry
+from core.consent.canonical import evidence_commitment, evidence_text, timestamp
 from core.consent.registry import (
     Registry,
     current_notice,
@@ -28,7 +29,8 @@ from core.consent.registry import (
     put_purpose,
     record_system,
 )
-from core.consent.state import NEGATIVE, Change, Event, EventType, Fold, Grade, State, covers
+from core.consent.sealed import Core
+from core.consent.state import NEGATIVE, Change, Event, EventType, Fold, Grade, Permission, State, covers
 from core.consent.upkeep import due_acts, rebuild
 from core.errors import NotFound, Unavailable
 from core.keys import Keyring
@@ -94,6 +96,8 @@ class _Person:
     events: list[Event]
     refs: list[list[str]]
     suppressions: list[stored.LiveSuppression]
+    is_new: bool = False
+    permissions: Mapping[str, Permission] | None = None  # where it is known without folding
 
     def asked_elsewhere(self, act: Act) -> bool:
         """Whether a request for this purpose was made by a form or staff, outside the account."""
@@ -101,6 +105,16 @@ class _Person:
             event.event_type is EventType.REQUESTED and event.purpose == act.purpose and event.method in _ELSEWHERE
             for event in self.events
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Exemplar:
+    """The first of many acts that differ in nothing but who, when and the proof: what it came to, all come to."""
+
+    core: Core
+    event: Event
+    change: Change
+    permissions: Mapping[str, Permission]
 
 
 @dataclass(slots=True)
@@ -117,6 +131,7 @@ class Judged:
     people: list[_Person] = field(default_factory=list)
     evidence: list[stored.Evidence] = field(default_factory=list)
     by_source: dict[str, int] = field(default_factory=dict)  # source reference → position
+    exemplars: dict[tuple[object, ...], _Exemplar] = field(default_factory=dict)
 
     def events_of(self) -> Counter[UUID]:
         """Contact → events this batch adds."""
@@ -191,11 +206,14 @@ async def judge(
     source_refs = [keyring.source_ref(act.source, act.source_key) for act in [*brought, *acts]]
     known = await stored.known_events(session, source_refs)
     batch = Judged(acts, source_refs[len(brought) :], known, made)
+    said = Counter(act.contact_id for act in acts)
     for act, source_ref in zip([*brought, *acts], source_refs, strict=True):
         if source_ref not in known and source_ref not in batch.by_source:
             person = people[act.contact_id]
             jurisdiction = person.country or settings.country
-            _draft(batch, person, act, source_ref=source_ref, registry=registry, jurisdiction=jurisdiction, now=now)
+            alone = person.is_new and said[act.contact_id] == 1 and not person.suppressions
+            put = _draft_like_others if alone else _draft
+            put(batch, person, act, source_ref=source_ref, registry=registry, jurisdiction=jurisdiction, now=now)
     return batch
 
 
@@ -220,6 +238,7 @@ async def _new_people(session: AsyncSession, newcomers: Sequence[Newcomer], keyr
             [],
             [refs[newcomer.contact_id]],
             [known for ref in refs[newcomer.contact_id] for known in suppressions.get(ref, ())],
+            is_new=True,
         )
         for newcomer in newcomers
     }
@@ -283,11 +302,7 @@ def _draft(
     jurisdiction: str,
     now: datetime,
 ) -> None:
-    event_id, commitment = ledger.new_event_id(), None
-    if act.evidence:
-        salt, payload = ledger.new_salt(), evidence_text(act.evidence)
-        commitment = evidence_commitment(salt, payload)
-        batch.evidence.append(stored.Evidence(event_id, person.contact_id, salt, payload))
+    event_id, commitment = _proven(batch, person, act)
     core, event = draft(
         act,
         event_id=event_id,
@@ -304,9 +319,70 @@ def _draft(
     core.prev_state, core.next_state, core.rule_id = change.before.value, change.after.value, change.rule
     if change.kept:
         core.kept = list(change.kept)
+    _add(batch, person, core, event, change)
+
+
+def _draft_like_others(
+    batch: Judged,
+    person: _Person,
+    act: Act,
+    *,
+    source_ref: str,
+    registry: Registry,
+    jurisdiction: str,
+    now: datetime,
+) -> None:
+    """The only act of somebody without a history: in a file, thousands are alike but for who, when and the proof."""
+    received_at = act.received_at or now
+    flags, expires_at = clock_flags(act, received_at), None
+    if act.is_grant and (purpose := registry.purposes.get(act.purpose)) is not None:
+        expires_at = expiry(act, received_at, purpose)
+    likeness = (
+        *(act.event_type, act.purpose, act.source, act.actor, act.actor_id, act.method, act.collection_point),
+        *(act.notice_id, act.language, act.jurisdiction or jurisdiction, act.lawful_basis, act.consent_kind),
+        *(act.sender_scope, act.reason, act.declared_import, act.confirmed_at is None, act.weakest_grade),
+        *(tuple(act.evidence), tuple(act.refs.items()), received_at, *flags),
+        expires_at is not None and expires_at <= received_at,
+    )
+    like = batch.exemplars.get(likeness)
+    if like is None:
+        common = {"source_ref": source_ref, "jurisdiction": jurisdiction}
+        _draft(batch, person, act, **common, registry=registry, now=now)
+        core, event, change = batch.drafts[-1].core, batch.events[-1], batch.changes[-1]
+        batch.exemplars[likeness] = _Exemplar(core, event, change, person.fold.permissions())
+        return
+    event_id, commitment = _proven(batch, person, act)
+    core = copy(like.core)
+    core.event_id, core.subject_id, core.source_event_ref = str(event_id), str(person.contact_id), source_ref
+    core.occurred_at = timestamp(act.occurred_at)
+    if commitment is not None:
+        core.evidence_commit = commitment
+    if expires_at is not None:
+        core.expires_at = timestamp(expires_at)
+    event = msgspec.structs.replace(like.event, event_id=event_id, occurred_at=act.occurred_at, expires_at=expires_at)
+    person.permissions = {
+        purpose: permission
+        if permission.grant_id is None
+        else replace(permission, grant_id=event_id, expires_at=expires_at)
+        for purpose, permission in like.permissions.items()
+    }
+    _add(batch, person, core, event, like.change)
+
+
+def _proven(batch: Judged, person: _Person, act: Act) -> tuple[UUID, str | None]:
+    """An id for the event, and the commitment to its evidence, which is kept with the batch."""
+    event_id = ledger.new_event_id()
+    if not act.evidence:
+        return event_id, None
+    salt, payload = ledger.new_salt(), evidence_text(act.evidence)
+    batch.evidence.append(stored.Evidence(event_id, person.contact_id, salt, payload))
+    return event_id, evidence_commitment(salt, payload)
+
+
+def _add(batch: Judged, person: _Person, core: Core, event: Event, change: Change) -> None:
     person.events.append(event)
-    batch.by_source[source_ref] = len(batch.drafts)
-    batch.drafts.append(ledger.Draft(event_id, person.contact_id, core))
+    batch.by_source[core.source_event_ref] = len(batch.drafts)
+    batch.drafts.append(ledger.Draft(event.event_id, person.contact_id, core))
     batch.events.append(event)
     batch.changes.append(change)
     batch.people.append(person)
@@ -331,7 +407,9 @@ async def _write(
             covering = [known for known in person.suppressions if covers(known.scope, event.purpose)]
             lifted |= {known.id: place.seq for known in covering}
     await stored.write_evidence(session, batch.evidence)
-    await stored.write_states(session, _rows(batch.people, heads))
+    people = {person.contact_id: person for person in batch.people}.values()
+    await stored.add_states(session, _rows([person for person in people if person.is_new], heads))
+    await stored.write_states(session, _rows([person for person in people if not person.is_new], heads))
     await stored.lift(session, lifted, now=now)
     await stored.suppress(session, suppressed)
 
@@ -344,11 +422,11 @@ def _suppresses(event: Event, change: Change) -> bool:
     return is_persons and not change.kept and change.rule not in ("superseded", "unlisted", "25")
 
 
-def _rows(people: Sequence[_Person], heads: Mapping[UUID, int]) -> list[stored.StateRow]:
+def _rows(people: Iterable[_Person], heads: Mapping[UUID, int]) -> list[stored.StateRow]:
     return [
         stored.state_row(person.contact_id, purpose, permission, person.seqs, heads[person.contact_id])
-        for person in {person.contact_id: person for person in people}.values()
-        for purpose, permission in person.fold.permissions().items()
+        for person in people
+        for purpose, permission in (person.permissions or person.fold.permissions()).items()
     ]
 
 

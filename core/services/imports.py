@@ -71,8 +71,8 @@ async def _with_list(session: AsyncSession, options: Options, name: str, created
 
 
 async def get(session: AsyncSession, import_id: UUID, *, lock: bool = False) -> Import:
-    """The import; raises NotFound."""
-    job = await session.get(Import, import_id, with_for_update=lock)
+    """The import; raises NotFound. The lock lets rows of chunks refer to the import meanwhile."""
+    job = await session.get(Import, import_id, with_for_update={"key_share": True} if lock else None)
     if job is None:
         raise NotFound("no such import", import_id=str(import_id))
     return job

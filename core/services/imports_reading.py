@@ -44,7 +44,7 @@ _FORMULA = ("=", "+", "-", "@")
 _TIMES = ("%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y")
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True):
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One row of the file, ready to be recorded; `problem` says why it cannot be, and then it has no number."""
 
     number: int  # in the file, the header is row 1

@@ -20,13 +20,13 @@ from core.consent.registry import Registry, load_registry
 from core.consent.state import EventType, Grade, covers, is_scope
 from core.db import copy_rows
 from core.keys import Keyring
-from core.models import Contact, Import, Notice
-from core.services import audiences, consents, contacts
-from core.services.consents import Newcomer, Outcome
+from core.models import Contact, Import
+from core.services import audiences, consents, contacts, imports
+from core.services.consents import Judged, Newcomer, Outcome
 from core.services.imports_columns import Options
 from core.services.imports_reading import Row
 from core.settings import Settings
-from core.statuses import MergePolicy
+from core.statuses import ImportStatus, MergePolicy
 
 CHUNK = 5_000  # rows of one transaction; whoever withdraws meanwhile waits for the end of it
 SOURCE = "import"
@@ -110,10 +110,25 @@ class _Verdicts:
         self.rows.append((self.import_id, row.number, str(verdict), reason, contact_id, raw))
 
 
-async def record_chunk(
+@dataclass(frozen=True)
+class Prepared:
+    """A chunk whose people are made and whose rows have their verdicts; its consents wait to be sealed."""
+
+    import_id: UUID
+    judged: Judged
+    verdicts: Counter[str]
+    rows: int
+    now: datetime
+
+
+async def prepare_chunk(
     session: AsyncSession, job: Import, chunk: Sequence[tuple[Row, bool]], desk: Desk, *, now: datetime
-) -> None:
-    """Give each row its verdict, and move the pointer past them; all in the caller's transaction."""
+) -> Prepared:
+    """Give each row its verdict and write all but the consents; the caller's transaction goes on to `finish_chunk`.
+
+    Holds every lock of the chunk but those of the import and of the ledger's head. Raises IntegrityError when somebody
+    else is making the same contact.
+    """
     registry = await load_registry(session)
     verdicts = _Verdicts(job)
     good: list[Row] = []
@@ -144,12 +159,25 @@ async def record_chunk(
         _judge(row, act, outcome, registry, verdicts, desk, now)
     if desk.check is None:
         await _store(session, job, people, judged.events_of(), desk.options.audience_id)
-        await consents.seal(session, judged, keyring=desk.keyring, now=now)
     rows = ("import_id", "row_number", "verdict", "reason", "contact_id", "raw")
     kept = verdicts.rows if desk.check is None else _without(verdicts.rows, {person.id for person in made})
     await copy_rows(session, "import_rows", rows, kept)
-    job.verdicts = dict(sorted((Counter(job.verdicts) + verdicts.counts).items()))
-    job.rows_done += len(chunk)
+    return Prepared(job.id, judged, verdicts.counts, len(chunk), now)
+
+
+async def finish_chunk(session: AsyncSession, prepared: Prepared, desk: Desk) -> bool:
+    """Seal the chunk's consents and move the pointer past its rows, in the transaction it was prepared in.
+
+    False, and nothing done, when the import does not run any more; then the transaction is to be rolled back.
+    """
+    job = await imports.get(session, prepared.import_id, lock=True)
+    if job.status is not ImportStatus.RUNNING:
+        return False
+    if desk.check is None:
+        await consents.seal(session, prepared.judged, keyring=desk.keyring, now=prepared.now)
+    job.verdicts = dict(sorted((Counter(job.verdicts) + prepared.verdicts).items()))
+    job.rows_done += prepared.rows
+    return True
 
 
 def _without(rows: Iterable[tuple[object, ...]], nobody: set[UUID]) -> list[tuple[object, ...]]:
@@ -262,6 +290,25 @@ async def _store(
         await copy_rows(session, "audience_members", ("audience_id", "contact_id", "import_id"), members)
 
 
+class _Notices(dict[tuple[str, str], UUID | None]):
+    """(what a row cites, purpose) → the notice, by id or by code; one that does not cover the purpose is none."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__()
+        self.registry = registry
+
+    def __missing__(self, asked: tuple[str, str]) -> UUID | None:
+        cited, purpose = asked
+        matching = [
+            notice
+            for notice in self.registry.notices.values()
+            if cited in (notice.code, str(notice.id)) and purpose in notice.purposes
+        ]
+        found = max(matching, key=lambda notice: notice.version, default=None)
+        self[asked] = found.id if found else None
+        return self[asked]
+
+
 def _acts(
     job: Import,
     good: Sequence[Row],
@@ -272,7 +319,7 @@ def _acts(
 ) -> list[tuple[Row, Act]]:
     """What the rows say about consent; a row that says nothing, or not when, has its verdict at once."""
     acts = []
-    refs = {"import_batch": str(job.id)}
+    refs, notices = {"import_batch": str(job.id)}, _Notices(registry)
     for row in good:
         contact_id = people[row.match_key].id
         if not row.action:
@@ -280,7 +327,7 @@ def _acts(
         elif row.action == "opt_in" and row.occurred_at is None:
             verdicts.add(row, ImportOutcome.NOT_SENDABLE, "occurred_at is missing", contact_id)
         else:
-            acts.append((row, _act(job, row, contact_id, refs, registry, now)))
+            acts.append((row, _act(job, row, contact_id, refs, notices, now)))
     return acts
 
 
@@ -330,7 +377,7 @@ def _missing(row: Row, act: Act) -> list[str]:
     return missing if act.notice_id is not None else [*missing, "notice_id"]
 
 
-def _act(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], registry: Registry, now: datetime) -> Act:
+def _act(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], notices: _Notices, now: datetime) -> Act:
     values = row.values
     record = values.get("source_record_id")
     evidence = {name: value for name, value in values.items() if name not in _NOT_EVIDENCE}
@@ -344,7 +391,7 @@ def _act(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], regis
         return Act(
             contact_id=contact_id,
             event_type=EventType.WITHDRAWN,
-            purpose=_withdrawn(values.get("purpose"), registry),
+            purpose=_withdrawn(values.get("purpose"), notices.registry),
             source=SOURCE,
             source_key=key,
             occurred_at=now,
@@ -357,7 +404,6 @@ def _act(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], regis
         )
     method = values.get("method", "").lower()
     purpose = values.get("purpose", "marketing")
-    notice = _notice(values.get("notice_id"), purpose, registry)
     return Act(
         contact_id=contact_id,
         event_type=EventType.GRANTED,
@@ -368,7 +414,7 @@ def _act(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], regis
         actor=ActorType.IMPORT,
         method=Method(method) if method in _METHODS else None,
         collection_point=values.get("collection_point"),
-        notice_id=notice.id if notice else None,
+        notice_id=notices[values.get("notice_id", ""), purpose],
         language=values.get("language"),
         evidence=evidence,
         refs=refs,
@@ -380,15 +426,3 @@ def _act(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], regis
 def _withdrawn(named: str | None, registry: Registry) -> str:
     """What an opt-out ends: the purpose named, and all marketing when none is or it does not exist."""
     return named if named and (named in registry.purposes or is_scope(named)) else MARKETING
-
-
-def _notice(cited: str | None, purpose: str, registry: Registry) -> Notice | None:
-    """The notice a row cites, by id or by code; one that does not cover the purpose is none."""
-    if cited is None:
-        return None
-    matching = [
-        notice
-        for notice in registry.notices.values()
-        if cited in (notice.code, str(notice.id)) and purpose in notice.purposes
-    ]
-    return max(matching, key=lambda notice: notice.version, default=None)

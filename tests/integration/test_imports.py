@@ -17,7 +17,7 @@ from core.db import make_engine
 from core.models import Contact, ContactAddress, Import, ImportRow
 from core.services import imports
 from core.services.imports_reading import read
-from core.services.imports_recording import Desk, record_chunk
+from core.services.imports_recording import Desk, finish_chunk, prepare_chunk
 from core.statuses import ImportStatus
 from tests.factories import an_import, consenting, csv_of
 from tests.integration.stack import Stack
@@ -298,7 +298,8 @@ async def test_a_worker_that_dies_in_the_middle_leaves_no_row_out_and_none_twice
                 async with stack.sessions.begin() as session:
                     found = await imports.get(session, UUID(job), lock=True)
                     found.status = ImportStatus.RUNNING
-                    await record_chunk(session, found, next(chunks), desk, now=found.created_at)
+                    prepared = await prepare_chunk(session, found, next(chunks), desk, now=found.created_at)
+                    assert await finish_chunk(session, prepared, desk)
                     if lost:
                         raise Broken
             except Broken:
