@@ -1,14 +1,14 @@
 """Engine and session factory; one request or job step is one transaction, opened at the edge."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
-from sqlalchemy import event
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -71,3 +71,20 @@ async def driver(sessions: Sessions) -> AsyncIterator[Driver]:
         if connection is None:
             raise DisconnectionError("the connection was lost")
         yield connection
+
+
+async def copy_rows(session: AsyncSession, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Put rows into a table by COPY, in the session's transaction; JSON as text.
+
+    Raises what the same INSERT would: IntegrityError, or another DBAPIError.
+    """
+    raw = await (await session.connection()).get_raw_connection()
+    connection: Any = raw.driver_connection
+    if not connection.is_in_transaction():  # SQLAlchemy begins one with the first statement it sends itself
+        await session.execute(text("SELECT 1"))
+    try:
+        await connection.copy_records_to_table(table, records=rows, columns=list(columns))
+    except asyncpg.IntegrityConstraintViolationError as broken:
+        raise IntegrityError(f"COPY {table}", None, broken, hide_parameters=True) from broken
+    except asyncpg.PostgresError as broken:
+        raise DBAPIError(f"COPY {table}", None, broken, hide_parameters=True) from broken

@@ -200,8 +200,35 @@ class AudienceKind(StrEnum):
     RULE = "rule"
 
 
+class ImportStatus(StrEnum):
+    """A file on its way in; whoever is not `running` or `undoing` is left alone by the worker.
+
+    waiting ─▶ running ─▶ done | failed          running ⇄ paused, and either ─▶ cancelled, between two chunks
+    waiting ─▶ running ─▶ checked ─confirmed─▶ waiting          (asked for a check first: nothing is written)
+    done, failed, cancelled ─within 7 days─▶ undoing ─▶ undone
+    """
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    CHECKED = "checked"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+
+
+class MergePolicy(StrEnum):
+    """What a file may change about people who are known already."""
+
+    FILL = "fill"  # what is blank
+    OVERWRITE = "overwrite"  # whatever the file knows; a blank cell changes nothing
+    SKIP = "skip"  # nothing
+
+
 class WorkStatus(StrEnum):
-    """Imports and exports: long work in the background."""
+    """Exports: long work in the background."""
 
     WAITING = "waiting"
     RUNNING = "running"

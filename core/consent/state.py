@@ -90,7 +90,7 @@ class Grade(StrEnum):
 HOLD, UNREACHABLE, REAFFIRM_DUE, META_STOP = "hold", "unreachable", "reaffirm_due", "meta_stop"
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """The fields of a sealed core that decide or are shown; the rest of the core is proof."""
 
     event_id: UUID
@@ -210,6 +210,10 @@ class _Track:
     @property
     def standing(self) -> Event | None:
         """The best grant no withdrawal outlives: best grade, then the newest reaffirmation, then the first."""
+        if not self.grants:
+            return None
+        if len(self.grants) == 1 and not self.negatives:
+            return self.grants[0]
         negatives = self.negatives.values()
         alive = [grant for grant in self.grants if all(grant.beats(negative) for negative in negatives)]
         return min(alive, key=_preference, default=None)

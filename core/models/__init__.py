@@ -21,7 +21,7 @@ from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
 from core.models.sender import Sender
 from core.models.template import Media, Template, TemplateVersion
 from core.models.webhook import InboundMessage, ParkedStatus, WebhookEvent, WebhookField
-from core.models.work import Export, Import, ImportRow, LakeHead
+from core.models.work import Export, Import, ImportChange, ImportRow, LakeHead
 
 __all__ = [
     "ApiKey",
@@ -41,6 +41,7 @@ __all__ = [
     "Export",
     "IdempotencyKey",
     "Import",
+    "ImportChange",
     "ImportRow",
     "InboundMessage",
     "LakeHead",

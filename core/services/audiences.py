@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Text, and_, case, cast, exists, func, literal, not_, select
+from sqlalchemy import ARRAY, Select, Text, Uuid, and_, case, cast, exists, func, literal, not_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -85,9 +85,11 @@ async def add_members(
     session: AsyncSession, audience_id: UUID, contact_ids: Sequence[UUID], *, import_id: UUID | None
 ) -> None:
     """Put people on a static list; those on it already stay as they are."""
-    rows = [{"audience_id": audience_id, "contact_id": each, "import_id": import_id} for each in set(contact_ids)]
-    if rows:
-        await session.execute(insert(AudienceMember).values(rows).on_conflict_do_nothing())
+    if contact_ids:
+        everybody = func.unnest(literal(sorted(set(contact_ids)), ARRAY(Uuid))).column_valued("contact_id")
+        rows = select(literal(audience_id, Uuid), everybody, literal(import_id, Uuid))
+        columns = ("audience_id", "contact_id", "import_id")
+        await session.execute(insert(AudienceMember).from_select(columns, rows).on_conflict_do_nothing())
 
 
 async def members(session: AsyncSession, audience_id: UUID, *, limit: int, cursor: str | None) -> Page[Contact]:

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import phone
+from core.consent.stored import among
 from core.errors import NotFound
 from core.models import ConsentEvent, ConsentState, Contact, ContactAddress, Message
 from core.services.paging import Page, page
@@ -25,7 +26,7 @@ async def get(session: AsyncSession, contact_id: UUID, *, lock: bool = False) ->
 
 async def owners(session: AsyncSession, match_keys: Sequence[str]) -> dict[str, UUID]:
     """Who owns each match key now; keys nobody owns are absent."""
-    open_ones = (ContactAddress.match_key.in_(match_keys), ContactAddress.closed_at.is_(None))
+    open_ones = (among(ContactAddress.match_key, match_keys), ContactAddress.closed_at.is_(None))
     rows = await session.execute(select(ContactAddress.match_key, ContactAddress.contact_id).where(*open_ones))
     return {row.match_key: row.contact_id for row in rows}
 
