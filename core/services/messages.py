@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, bindparam, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -281,8 +282,7 @@ async def expire_leases(session: AsyncSession) -> int:
     return len(moved.all())
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Struct, frozen=True, gc=False):
     """One fact about one message, from our request's answer or from a webhook.
 
     Found by `message_id` (our id, which travelled along) or else by `wamid`.
@@ -297,6 +297,8 @@ class Report:
     pricing_type: str | None = None
     billable: bool | None = None
     received_at: datetime | None = None
+    pricing_category: str | None = None  # what it was charged as, in the provider's word
+    phone_number_id: str | None = None  # the number it concerns, as the provider names it
 
     @property
     def key(self) -> UUID:
