@@ -171,6 +171,16 @@ class Category(StrEnum):
     SERVICE = "service"
 
 
+class RateCategory(StrEnum):
+    """What a price is for: the categories, and the dearer authentication from abroad some markets have."""
+
+    MARKETING = "marketing"
+    UTILITY = "utility"
+    AUTHENTICATION = "authentication"
+    AUTHENTICATION_ABROAD = "authentication_abroad"
+    SERVICE = "service"
+
+
 class AudienceKind(StrEnum):
     STATIC = "static"
     RULE = "rule"

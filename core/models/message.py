@@ -8,7 +8,7 @@ from sqlalchemy import Boolean, Date, ForeignKey, Index, SmallInteger, UniqueCon
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import WithId, WithSequence, Xid8
-from core.statuses import Category, DeliveryStatus, EventKind, MessageKind, SkipReason
+from core.statuses import Category, DeliveryStatus, EventKind, MessageKind, RateCategory, SkipReason
 
 
 class Message(WithId):
@@ -95,8 +95,8 @@ class Rate(WithId):
     __tablename__ = "rates"
     __table_args__ = (UniqueConstraint("market", "category", "currency", "effective_from"),)
 
-    market: Mapped[str]  # ISO country, or a region such as REST_OF_AFRICA
-    category: Mapped[Category]
+    market: Mapped[str]  # ISO country: regions are spelled out when a card is imported
+    category: Mapped[RateCategory]
     currency: Mapped[str]
     price_micros: Mapped[int]
     effective_from: Mapped[date] = mapped_column(Date)

@@ -21,7 +21,7 @@ class Sender(WithId):
     messages_per_second: Mapped[int] = mapped_column(server_default=text("80"))  # inbound and outbound together
     paused_at: Mapped[datetime | None]
     pause_reason: Mapped[str | None]
-    pause_code: Mapped[str | None]  # provider:CODE when a refusal stopped it; null when a person did
+    pause_code: Mapped[str | None]  # provider:CODE, quality:red, account:…, integrity:orphans; null when a person did
     # What stops this number without a person's word; both can be switched.
     pause_on_red: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))  # the provider flags its quality
     pause_on_orphans: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))  # somebody else sends from it

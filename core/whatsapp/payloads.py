@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from core.statuses import Category
+from core.statuses import Category, RateCategory
 
 MAX_WEBHOOK_BYTES = 3 * 1024 * 1024
 EARLIEST_S = 1_230_768_000  # 2009-01-01
@@ -150,6 +150,10 @@ class InteractiveBody(Struct):
     list_reply: ReplyBody | None = None
 
 
+class Captioned(Struct):
+    caption: str | None = None
+
+
 class EditBody(Struct):
     """A message that replaces an earlier one of the same person."""
 
@@ -181,11 +185,14 @@ class InboundItem(Struct):
     text: Raw = ABSENT  # TextBody
     button: Raw = ABSENT  # ButtonBody
     interactive: Raw = ABSENT  # InteractiveBody
+    image: Raw = ABSENT  # Captioned
+    video: Raw = ABSENT  # Captioned
+    document: Raw = ABSENT  # Captioned
     edit: Raw = ABSENT  # EditBody
     system: Raw = ABSENT  # SystemBody
 
     def words(self) -> str | None:
-        """What the person said, in text or by the label they tapped."""
+        """What the person said: in text, under a picture, in a correction, or by the label they tapped."""
         if (said := read(self.text, TextBody)) is not None:
             return said.body
         if (button := read(self.button, ButtonBody)) is not None:
@@ -194,6 +201,9 @@ class InboundItem(Struct):
             edited = read(edit.message, EditedItem)
             corrected = read(edited.text, TextBody) if edited else None
             return corrected.body if corrected else None
+        for media in (self.image, self.video, self.document):
+            if (shown := read(media, Captioned)) is not None:
+                return shown.caption
         tapped = self._tapped()
         return tapped.title if tapped else None
 
@@ -311,6 +321,20 @@ def instant(timestamp: str | int) -> datetime:
     if not EARLIEST_S <= seconds < LATEST_S:
         raise ValueError("the time stamp is out of range")
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def priced_as(word: str | None) -> RateCategory | None:
+    """What the provider charged a message as; None for what no rate card has, such as `referral_conversion`.
+
+    Spelled with `-` or `_`; messages in groups are charged like others, and `marketing_lite` is marketing.
+    """
+    plain = (word or "").lower().replace("-", "_").removeprefix("group_")
+    plain = _ALSO_CALLED.get(plain, plain)
+    return RateCategory(plain) if plain in _PRICED else None
+
+
+_ALSO_CALLED = {"marketing_lite": "marketing", "authentication_international": "authentication_abroad"}
+_PRICED = frozenset(category.value for category in RateCategory)
 
 
 def category_of(word: str) -> Category:

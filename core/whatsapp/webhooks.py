@@ -248,7 +248,7 @@ def _plain_report(status: payloads.PlainStatus, number: str, received_at: dateti
         error_code=code,
         error=explain(code).meaning if code is not None else None,
         pricing_type=pricing.type if pricing else None,
-        pricing_category=pricing.category if pricing else None,
+        pricing_category=payloads.priced_as(pricing.category) if pricing else None,
         billable=pricing.billable if pricing else None,
         received_at=received_at,
         phone_number_id=number or None,
