@@ -38,6 +38,7 @@ from api.session import SessionController
 from api.state import Parts, provide_now, provide_parts, provide_session
 from api.stats import StatsController
 from api.templates import MediaController, TemplateController
+from api.webhook_log import WebhookLogController
 from api.webhooks import WebhookController
 from core import queue
 from core.clock import utc_now
@@ -83,6 +84,7 @@ def create_app(
             ConversionController,
             RateController,
             StatsController,
+            WebhookLogController,
         ],
     )
     return Litestar(

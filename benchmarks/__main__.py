@@ -13,6 +13,7 @@ from benchmarks import machine
 from benchmarks.crash import crash
 from benchmarks.expand import expand
 from benchmarks.growth import growth
+from benchmarks.ingest import ingest
 from benchmarks.pause import pause
 from benchmarks.report import Report
 from benchmarks.send import send
@@ -62,6 +63,12 @@ BENCHMARKS = {
         "[MESSAGES=5000 ROWS=10000 100000 1000000]",
         lambda given: growth(given.sizes),
         90,
+    ),
+    "ingest": Benchmark(
+        "webhooks of one status each at a steady pace: losses, latency, the lag of recording; storing off beside it",
+        "[SECONDS=60 [PER_SECOND=3300]]",
+        lambda given: ingest(given.sizes),
+        15,
     ),
     "crash": Benchmark(
         "duplicates and silent losses when a part is killed in mid-campaign (--seed, --write)",

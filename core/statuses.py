@@ -195,6 +195,16 @@ class Category(StrEnum):
     SERVICE = "service"
 
 
+class RateCategory(StrEnum):
+    """What a price is for: the categories, and the dearer authentication from abroad some markets have."""
+
+    MARKETING = "marketing"
+    UTILITY = "utility"
+    AUTHENTICATION = "authentication"
+    AUTHENTICATION_ABROAD = "authentication_abroad"
+    SERVICE = "service"
+
+
 class AudienceKind(StrEnum):
     STATIC = "static"
     RULE = "rule"
@@ -243,6 +253,36 @@ class WebhookStatus(StrEnum):
     WAITING = "waiting"
     RECORDED = "recorded"
     SET_ASIDE = "set_aside"
+
+
+class AccountEventKind(StrEnum):
+    """What the provider tells about templates, numbers and the account; the last is our own finding."""
+
+    TEMPLATE_STATUS = "template_status"
+    TEMPLATE_QUALITY = "template_quality"
+    TEMPLATE_CATEGORY = "template_category"
+    TEMPLATE_CATEGORY_NOTICE = "template_category_notice"
+    TEMPLATE_CONTENT = "template_content"
+    NUMBER_LIMIT = "number_limit"
+    NUMBER_NAME = "number_name"
+    CAPABILITY = "capability"
+    ALERT = "alert"
+    REVIEW = "review"
+    ACCOUNT = "account"
+    SECURITY = "security"
+    ORPHANS = "orphans"  # statuses of messages nobody here has sent
+
+    @property
+    def is_about_template(self) -> bool:
+        return self.value.startswith("template_")
+
+
+class Severity(StrEnum):
+    """How soon a person should look."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
 
 
 class ConversionKind(StrEnum):

@@ -95,6 +95,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             cron(recording.sweep_webhooks, second=EVERY_2_S),
             cron(importing.ring_imports, second=EVERY_10_S),
             cron(exporting.ring_audits, second=EVERY_10_S),
+            cron(recording.raise_orphans, second=45),
             cron(recording.settle_consents, second=15),
             cron(recording.sign_checkpoint, minute=EVERY_5_MIN, second=30),
             cron(lake.ring_refresh, second=EVERY_10_S),

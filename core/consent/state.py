@@ -63,6 +63,7 @@ class EventType(StrEnum):
     PURPOSE_CHANGED = "PURPOSE_CHANGED"
     IMPORT_BATCH = "IMPORT_BATCH"
     EXPORT_CREATED = "EXPORT_CREATED"
+    INTEGRITY_ALERT = "INTEGRITY_ALERT"  # something was sent that no decision here allowed
 
 
 POSITIVE = frozenset({EventType.GRANTED, EventType.CONFIRMED, EventType.REAFFIRMED})
@@ -74,6 +75,7 @@ ENDING = frozenset({EventType.TENURE_CLOSED, EventType.ERASED})
 REVOKING = NEGATIVE | ENDING | {EventType.INVALIDATED, EventType.EXPIRED}
 SYSTEM = frozenset(
     {EventType.NOTICE_PUBLISHED, EventType.PURPOSE_CHANGED, EventType.IMPORT_BATCH, EventType.EXPORT_CREATED}
+    | {EventType.INTEGRITY_ALERT}
 )
 
 

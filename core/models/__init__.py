@@ -20,10 +20,11 @@ from core.models.message import Message, MessageEvent, PersonReached, Rate
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
 from core.models.sender import Sender
 from core.models.template import Media, Template, TemplateVersion
-from core.models.webhook import InboundMessage, ParkedStatus, WebhookEvent, WebhookField
+from core.models.webhook import AccountEvent, InboundMessage, ParkedStatus, WebhookEvent, WebhookField
 from core.models.work import Export, Import, ImportChange, ImportRow, LakeHead
 
 __all__ = [
+    "AccountEvent",
     "ApiKey",
     "Audience",
     "AudienceMember",

@@ -8,7 +8,16 @@ from sqlalchemy import Boolean, Computed, Date, ForeignKey, Index, SmallInteger,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Model, WithId, WithSequence, Xid8
-from core.statuses import OUT, WITH_PROVIDER, Category, DeliveryStatus, EventKind, MessageKind, SkipReason
+from core.statuses import (
+    OUT,
+    WITH_PROVIDER,
+    Category,
+    DeliveryStatus,
+    EventKind,
+    MessageKind,
+    RateCategory,
+    SkipReason,
+)
 
 _WORDS = ", ".join(f"'{status}'" for status in WITH_PROVIDER)
 PHASE_SQL = f"CASE WHEN status IN ({_WORDS}) THEN '{OUT}' ELSE status END"
@@ -117,8 +126,8 @@ class Rate(WithId):
     __tablename__ = "rates"
     __table_args__ = (UniqueConstraint("market", "category", "currency", "effective_from"),)
 
-    market: Mapped[str]  # ISO country, or a region such as REST_OF_AFRICA
-    category: Mapped[Category]
+    market: Mapped[str]  # ISO country: regions are spelled out when a card is imported
+    category: Mapped[RateCategory]
     currency: Mapped[str]
     price_micros: Mapped[int]
     effective_from: Mapped[date] = mapped_column(Date)

@@ -229,6 +229,12 @@ async def check_sendable(session: AsyncSession, campaign: Campaign) -> None:
             raise RuleViolation(
                 f"the template {each.template.name} is {each.template.status}, not approved", field="variants"
             )
+        if templates.misfit(each.template):
+            raise RuleViolation(
+                f"the provider charges the template {each.template.name} as marketing, which its purpose"
+                f" ({each.template.purpose}) does not allow: choose another template",
+                field="variants",
+            )
         newest = await templates.get(session, each.template.id)
         if newest.version.id != each.version.id:
             raise RuleViolation(
@@ -280,6 +286,12 @@ async def resume(session: AsyncSession, campaign_id: UUID) -> Campaign:
     campaign = await get(session, campaign_id, lock=True)
     if campaign.status is not CampaignStatus.PAUSED:
         raise Conflict("only a paused campaign can be resumed", status=campaign.status)
+    for each in (await variants(session, [campaign.id]))[campaign.id]:
+        if templates.misfit(each.template):
+            raise Conflict(
+                f"the provider charges the template {each.template.name} as marketing, which its purpose"
+                f" ({each.template.purpose}) does not allow: cancel the campaign and use another template"
+            )
     breakers.resume_campaign(session, campaign)
     return campaign
 

@@ -20,7 +20,16 @@ from sqlalchemy.types import BigInteger, Boolean, DateTime, Text, TypeEngine, Uu
 
 from core.db import Driver
 from core.models import Message
-from core.statuses import CANARY_PRIORITY, RANK, DeliveryStatus, EventKind, MessageKind, SkipReason, TemplateStatus
+from core.statuses import (
+    CANARY_PRIORITY,
+    RANK,
+    DeliveryStatus,
+    EventKind,
+    MessageKind,
+    RateCategory,
+    SkipReason,
+    TemplateStatus,
+)
 
 LEASE = timedelta(seconds=20)
 HEARTBEAT_S = 5.0  # a batch that lives longer renews its lease this often
@@ -327,8 +336,7 @@ async def expire_leases(session: AsyncSession) -> Expired:
     return Expired(len(unknown.all()), len(queued.all()))
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, gc=False):
     """One fact about one message, from our request's answer or from a webhook.
 
     Found by `message_id` (our id, which travelled along) or else by `wamid`.
@@ -343,6 +351,8 @@ class Report:
     pricing_type: str | None = None
     billable: bool | None = None
     received_at: datetime | None = None
+    pricing_category: RateCategory | None = None  # what it was charged as
+    phone_number_id: str | None = None  # the number it concerns, as the provider names it
 
     @property
     def key(self) -> UUID:
@@ -390,8 +400,10 @@ _FOLD = text(
     WITH named AS (
         SELECT r.*, coalesce(r.id, (SELECT m.id FROM messages m WHERE m.wamid = r.wamid)) AS found,
                CASE r.kind WHEN 'rejected' THEN 'failed' WHEN 'played' THEN 'read' ELSE r.kind END AS word
-          FROM unnest(:ids, :wamids, :kinds, :instants, :codes, :errors, :pricing, :billable, :keys, :received)
-            AS r(id, wamid, kind, occurred_at, error_code, error, pricing_type, billable, event_key, received_at)),
+          FROM unnest(:ids, :wamids, :kinds, :instants, :codes, :errors, :pricing, :charged, :billable, :keys,
+                      :received)
+            AS r(id, wamid, kind, occurred_at, error_code, error, pricing_type, charged_as, billable, event_key,
+                 received_at)),
     report AS (SELECT n.*, m.queued_on FROM named n JOIN messages m ON m.id = n.found),
     locked AS MATERIALIZED (
         SELECT m.* FROM messages m WHERE m.id IN (SELECT found FROM report) ORDER BY m.id FOR UPDATE),
@@ -402,7 +414,8 @@ _FOLD = text(
                r.pricing_type, r.billable,
                CASE WHEN r.pricing_type IS NOT NULL THEN
                    CASE WHEN r.billable IS NOT FALSE AND r.pricing_type = 'regular'
-                        THEN price_micros(l.country, l.category, r.occurred_at) ELSE 0 END END,
+                        THEN coalesce(price_micros(l.country, r.charged_as, r.occurred_at),
+                                      price_micros(l.country, l.category, r.occurred_at)) ELSE 0 END END,
                coalesce(r.received_at, clock_timestamp())
           FROM report r JOIN locked l ON l.id = r.found
             ON CONFLICT (event_key) DO NOTHING
@@ -445,6 +458,7 @@ _FOLD = text(
     array("codes", BigInteger()),
     array("errors", Text()),
     array("pricing", Text()),
+    array("charged", Text()),
     array("billable", Boolean()),
     array("keys", Uuid()),
     array("received", DateTime(timezone=True)),
@@ -468,6 +482,7 @@ async def fold(session: AsyncSession, reports: Sequence[Report]) -> set[UUID]:
             "codes": [report.error_code for report in reports],
             "errors": [report.error for report in reports],
             "pricing": [report.pricing_type for report in reports],
+            "charged": [report.pricing_category for report in reports],
             "billable": [report.billable for report in reports],
             "keys": [report.key for report in reports],
             "received": [report.received_at for report in reports],

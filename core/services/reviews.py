@@ -159,18 +159,18 @@ async def _cost(
     live = (Rate.currency == currency, Rate.effective_from <= now.date())
     newest = select(Rate).where(*live).order_by(Rate.market, Rate.category, Rate.effective_from.desc())
     rows = await session.scalars(newest.ext(distinct_on(Rate.market, Rate.category)))
-    prices = {(rate.market, rate.category): rate.price_micros for rate in rows}
+    prices = {(rate.market, rate.category.value): rate.price_micros for rate in rows}
     by_market = [
-        {"market": market, "category": category, "recipients": n, "price_micros": prices.get((market, category))}
+        {"market": market, "category": category, "recipients": n, "price_micros": prices.get((market, category.value))}
         for (market, category), n in sorted(markets.items())
     ]
-    total = sum(n * (prices.get(key) or 0) for key, n in markets.items())
+    total = sum(n * prices.get((market, category.value), 0) for (market, category), n in markets.items())
     low, high = EXPECTED_DELIVERY
     return {
         "currency": currency,
         "low_micros": round(total * low),
         "high_micros": round(total * high),
-        "unpriced": sum(n for key, n in markets.items() if key not in prices),
+        "unpriced": sum(n for (market, category), n in markets.items() if (market, category.value) not in prices),
         "by_market": by_market,
     }
 

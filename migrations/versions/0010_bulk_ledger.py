@@ -8,7 +8,7 @@ the head, whose hash is wrong, or whose columns say anything else than the text.
 from alembic import op
 
 revision = "0010"
-down_revision = "0006"
+down_revision = "0009"
 
 # Column → (field of the core, type).
 COLUMNS = {
