@@ -50,6 +50,8 @@ class MessageOut(msgspec.Struct):
     accepted_at: str
     held: bool
     statuses: list[StatusOut]
+    text: str | None = None  # of a text or an interactive message
+    choices: list[str] = []  # labels a person may tap, of an interactive message
 
 
 class Page(msgspec.Struct):
@@ -354,7 +356,17 @@ def _message(sandbox: Sandbox, message: Message) -> MessageOut:
         accepted_at=_instant(message.accepted_at),
         held=message.held,
         statuses=[StatusOut(status.word, _instant(at), code or None) for status, code, at in message.history()],
+        text=_text_of(message),
+        choices=[str(carried["title"]) for _, carried in humans.choices_of(message)],
     )
+
+
+def _text_of(message: Message) -> str | None:
+    """The words of a text or of an interactive message."""
+    content = message.content or {}
+    said = content.get("body")
+    text = said.get("text") if isinstance(said, dict) else said
+    return text if isinstance(text, str) else None
 
 
 def _faults(sandbox: Sandbox) -> dict[str, FaultState]:

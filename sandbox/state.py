@@ -130,13 +130,15 @@ class Template:
 class Message:
     """A message the API accepted. Kept small: `events` packs one record per status.
 
-    `outcome` is how far it got: accepted, held, sent, failed, delivered or read.
+    `outcome` is how far it got: accepted, held, sent, failed, delivered or read. `content` is what a text or an
+    interactive message holds, for people to read and to tap on.
     """
 
     __slots__ = (
         "accepted_at",
         "buttons",
         "callback_data",
+        "content",
         "events",
         "held",
         "kind",
@@ -162,9 +164,11 @@ class Message:
         callback_data: str | None,
         buttons: tuple[str | None, ...] | None,
         accepted_at: float,
+        content: dict[str, object] | None = None,
     ) -> None:
         self.sequence, self.number, self.person, self.to = sequence, number, person, to
         self.kind, self.template, self.callback_data, self.buttons = kind, template, callback_data, buttons
+        self.content = content
         self.accepted_at, self.ordinal = accepted_at, person.received
         self.events, self.held, self.priced = b"", False, False
         self.outcome = "accepted"

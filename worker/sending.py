@@ -18,10 +18,10 @@ from core.consent.gate import PermitExpired, SendPermit, SendRequest
 from core.errors import AppError
 from core.models import Campaign, Media, Message, Sender, Template, TemplateVersion
 from core.queue import transaction
-from core.services import audiences, breakers, campaigns, expansion, messages, senders
+from core.services import audiences, breakers, campaigns, expansion, messages, replies, senders
 from core.services.breakers import Refusal
 from core.services.messages import Claimed, Permitted, Report, Retry
-from core.statuses import CampaignStatus, DeliveryStatus, EventKind, SkipReason, TemplateStatus
+from core.statuses import CampaignStatus, DeliveryStatus, EventKind, MessageKind, SkipReason, TemplateStatus
 from core.whatsapp.client import Outcome
 from core.whatsapp.errors import ERRORS
 from worker.parts import Parts
@@ -266,6 +266,13 @@ async def _contents(parts: Parts, batch: list[Claimed]) -> tuple[dict[UUID, dict
         known = await _templates(session, versions)
         media = await _media(session, batch)
     for claimed in batch:
+        if claimed.kind is MessageKind.REPLY:
+            said = replies.content_of(claimed.parameters, now=utc_now())
+            if said is None:
+                result.skipped.append((claimed.id, SkipReason.WINDOW_CLOSED))
+            else:
+                contents[claimed.id] = said
+            continue
         current = known.get(claimed.template_version_id) if claimed.template_version_id else None
         if current is None:
             result.skipped.append((claimed.id, SkipReason.BAD_PARAMETERS))

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from core.consent import keywords
 from core.consent.canonical import jcs, timestamp
-from core.consent.keywords import KEYWORDS
 from core.consent.state import NEGATIVE, POSITIVE, REQUEST_TTL, STATE_RULES, TOLERANCE, EventType, Grade, is_scope
 from core.errors import RuleViolation
 from core.models import Notice, Purpose
@@ -19,7 +19,7 @@ from core.phone import EQUIVALENCES
 FUTURE = timedelta(minutes=5)
 BACKDATED = timedelta(hours=24)
 CHANNEL = "whatsapp"
-MARKETING = "marketing.*"  # what a stop word withdraws
+MARKETING = keywords.MARKETING
 
 
 class ActorType(StrEnum):
@@ -63,7 +63,7 @@ POLICY_HASH = hashlib.sha256(
     jcs(
         {
             "state_rules": STATE_RULES,
-            "keywords": KEYWORDS,
+            "keywords": keywords.KEYWORDS,
             "equivalences": EQUIVALENCES,
             "tolerance_s": int(TOLERANCE.total_seconds()),
             "request_ttl_s": int(REQUEST_TTL.total_seconds()),

@@ -18,6 +18,7 @@ from core.models.contact import Contact, ContactAddress
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, Rate
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
+from core.models.reply import Reply, ReplyText
 from core.models.sender import Sender
 from core.models.template import Media, Template, TemplateVersion
 from core.models.webhook import InboundMessage, ParkedStatus, WebhookEvent, WebhookField
@@ -55,6 +56,8 @@ __all__ = [
     "PendingWithdrawal",
     "Purpose",
     "Rate",
+    "Reply",
+    "ReplyText",
     "Sender",
     "Session",
     "Suppression",
