@@ -205,7 +205,7 @@ async def test_a_stranger_who_writes_stop_is_remembered_and_refused_on_import(st
     await writes(stack, "STOP")
     done = await an_import(stack, csv_of([consenting(ANA)]))
 
-    assert done["counts"]["refused_suppressed"] == 1
+    assert done["verdicts"]["refused_suppressed"] == 1
     assert (await state(stack))[0] == "withdrawn"
 
 
