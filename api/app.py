@@ -33,6 +33,7 @@ from api.imports import ImportController
 from api.ingest import Ingest
 from api.links import LinkController
 from api.rates import RateController
+from api.replies import HoldController, WordingController
 from api.senders import SenderController
 from api.session import SessionController
 from api.state import Parts, provide_now, provide_parts, provide_session
@@ -77,6 +78,8 @@ def create_app(
             ConsentController,
             LedgerController,
             AuditController,
+            HoldController,
+            WordingController,
             TemplateController,
             MediaController,
             CampaignController,

@@ -305,6 +305,7 @@ def summarise(sandbox: Sandbox) -> dict[str, object]:
     return {
         "accepted": len(store.messages),
         "outcomes": {outcome: count for outcome, count in store.outcomes.items() if count},
+        "template_outcomes": {outcome: count for outcome, count in store.template_outcomes.items() if count},
         "failures_by_code": {str(code): count for code, count in sorted(store.failures.items())},
         "refused_by_code": {str(code): count for code, count in sorted(store.refused.items())},
         "recipients": sum(1 for person in store.people.values() if person.received),

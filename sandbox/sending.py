@@ -137,7 +137,7 @@ def _log(sandbox: Sandbox, number: Number, body: bodies.Message, wa_id: str, che
     if sandbox.faults.active:
         forced = forced or _faulted(sandbox, message)
     early = False
-    store.outcomes["held" if message.held else "accepted"] += 1
+    store.moved(message, None)
     if not message.held:
         share = sandbox.transport.early_status_probability
         early = bool(share) and sandbox.dice.draws(wa_id, "early", person.received).happens(share or 0)

@@ -269,8 +269,16 @@ class Store:
         self.media: dict[str, Media] = {}
         self.uploads: dict[str, Upload] = {}
         self.outcomes: Counter[str] = Counter()
+        self.template_outcomes: Counter[str] = Counter()  # the same without free-form messages
         self.failures: Counter[int] = Counter()
         self.refused: Counter[int] = Counter()
+
+    def moved(self, message: Message, before: str | None) -> None:
+        """Count a message under its present outcome, and no longer under `before`."""
+        for counter in (self.outcomes, self.template_outcomes)[: 2 if message.template is not None else 1]:
+            if before is not None:
+                counter[before] -= 1
+            counter[message.outcome] += 1
 
     def person(self, wa_id: str) -> Person:
         """The person with this WhatsApp id, made on first contact."""

@@ -56,7 +56,7 @@ class Standing:
 
     @property
     def is_held(self) -> bool:
-        return any(HOLD in row.overlays for row in self.states.values())
+        return any(HOLD in row.overlays for purpose, row in self.states.items() if covers(MARKETING, purpose))
 
     @property
     def is_stopped_at_provider(self) -> bool:
@@ -104,7 +104,7 @@ async def _in_context(session: AsyncSession, heard: Heard, *, now: datetime) -> 
     if offer is None or now - offer.made_at > REQUEST_TTL:
         return heard
     quoted = heard.inbound.context_wamid
-    if offer.wamid is not None and quoted == offer.wamid or (quoted is None and offer.is_newest):
+    if (offer.wamid is not None and quoted == offer.wamid) or (quoted is None and offer.is_newest):
         agreed = replace(said, intent=InboundIntent.OPT_IN, answer=Answer.AGREE, notice_id=offer.notice_id)
         return replace(heard, said=agreed)
     return heard
@@ -127,17 +127,24 @@ async def _offer(session: AsyncSession, contact_id: UUID) -> Offer | None:
 
 
 async def _acts(session: AsyncSession, heard: Heard, *, now: datetime) -> list[Act]:
+    """What the message adds to what was recorded before the webhook was answered.
+
+    Whoever says yes or no in clear words has answered our question: the pause ends, so that time decides nothing later.
+    """
     said = heard.said
+    now_allowed = await standing(session, heard.contact.id)
     if said.answer is Answer.KEEP:
         return [_act(heard, EventType.HOLD_RELEASED, MARKETING, reason="kept_by_person")]
     if said.answer is Answer.DECLINE:
         return [_act(heard, EventType.DECLINED, PURPOSE, reason="declined")]
+    ended = [_act(heard, EventType.HOLD_RELEASED, MARKETING, key="|hold", reason="answered")]
+    if said.intent is InboundIntent.OPT_OUT:
+        return ended if now_allowed.is_held and now_allowed.has_ended((MARKETING,)) else []
     if said.intent is not InboundIntent.OPT_IN:
         return []
-    now_allowed = await standing(session, heard.contact.id)
     if said.answer is Answer.AGREE and (notice := await _agreed_to(session, heard, now=now)) is not None:
         event = EventType.CONFIRMED if now_allowed.marketing is State.PENDING else EventType.GRANTED
-        return [_act(heard, event, PURPOSE, notice=notice)]
+        return [_act(heard, event, PURPOSE, notice=notice), *(ended if now_allowed.is_held else ())]
     if now_allowed.marketing is State.SUBSCRIBED and now_allowed.is_held:
         return [_act(heard, EventType.HOLD_RELEASED, MARKETING, reason="kept_by_person")]
     shown = await current_notice(session, PURPOSE, language=heard.contact.language or said.language)
@@ -154,7 +161,13 @@ async def _agreed_to(session: AsyncSession, heard: Heard, *, now: datetime) -> N
 
 
 def _act(
-    heard: Heard, event_type: EventType, purpose: str, *, reason: str | None = None, notice: Notice | None = None
+    heard: Heard,
+    event_type: EventType,
+    purpose: str,
+    *,
+    key: str = "",
+    reason: str | None = None,
+    notice: Notice | None = None,
 ) -> Act:
     inbound = heard.inbound
     return Act(
@@ -162,7 +175,7 @@ def _act(
         event_type=event_type,
         purpose=purpose,
         source=WEBHOOK,
-        source_key=inbound.provider_id,
+        source_key=inbound.provider_id + key,
         occurred_at=inbound.occurred_at,
         actor=ActorType.DATA_SUBJECT,
         method=Method.WA_BUTTON if inbound.type in BUTTON_TYPES else Method.WA_KEYWORD,
@@ -191,7 +204,7 @@ async def _kind(session: AsyncSession, heard: Heard, acts: list[Act], *, now: da
         asked = await _said_since(session, contact_id, ReplyKind.HOLD_QUESTION, frozenset({EventType.HOLD_RELEASED}))
         asks = found.is_held and found.marketing is State.SUBSCRIBED and not asked
         return ReplyKind.HOLD_QUESTION if asks else None
-    if said.answer is Answer.KEEP or any(act.event_type is EventType.HOLD_RELEASED for act in acts):
+    if said.answer is Answer.KEEP or [act.event_type for act in acts] == [EventType.HOLD_RELEASED]:
         return ReplyKind.HOLD_KEPT
     if said.answer is Answer.DECLINE:
         return ReplyKind.DECLINED

@@ -1,7 +1,7 @@
 """What people write, tap and choose: found again as contacts, credited to a message, and their withdrawals recorded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.consent.keywords import classify, classify_payload, collisions, is_yes, normalise, table
+from core.consent.keywords import classify, classify_payload, collisions, normalise, table
 from core.statuses import InboundIntent
 
 OUT, IN, HELP, HELD, REPLY = (
