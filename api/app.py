@@ -27,6 +27,7 @@ from api.bodies import CheckedRequest
 from api.campaigns import CampaignController
 from api.consents import AuditController, ConsentController, LedgerController
 from api.contacts import ContactController
+from api.conversations import ConversationController
 from api.conversions import ConversionController
 from api.health import HealthController
 from api.imports import ImportController
@@ -34,6 +35,7 @@ from api.ingest import Ingest
 from api.links import LinkController
 from api.rates import RateController
 from api.replies import HoldController, WordingController
+from api.routing import RoutingController
 from api.senders import SenderController
 from api.session import SessionController
 from api.state import Parts, provide_now, provide_parts, provide_session
@@ -80,6 +82,8 @@ def create_app(
             AuditController,
             HoldController,
             WordingController,
+            ConversationController,
+            RoutingController,
             TemplateController,
             MediaController,
             CampaignController,

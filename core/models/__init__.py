@@ -15,6 +15,7 @@ from core.models.consent import (
     Suppression,
 )
 from core.models.contact import Contact, ContactAddress
+from core.models.conversation import Conversation, RoutingRule
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, Rate
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
@@ -38,6 +39,7 @@ __all__ = [
     "ConsentState",
     "Contact",
     "ContactAddress",
+    "Conversation",
     "Conversion",
     "Export",
     "IdempotencyKey",
@@ -58,6 +60,7 @@ __all__ = [
     "Rate",
     "Reply",
     "ReplyText",
+    "RoutingRule",
     "Sender",
     "Session",
     "Suppression",

@@ -23,7 +23,7 @@ from core.consent.canonical import timestamp
 from core.consent.registry import current_notice, load_registry
 from core.consent.state import HOLD, META_STOP, POSITIVE, REQUEST_TTL, EventType, State, covers
 from core.keys import Keyring
-from core.models import ConsentEvent, ConsentState, Message, Notice, Reply
+from core.models import ConsentEvent, ConsentState, Message, Notice, Purpose, Reply
 from core.services import consents, replies, reply_texts
 from core.services.meanings import BUTTON_TYPES, Answer, Heard, evidence_of, payload
 from core.settings import Settings
@@ -78,14 +78,17 @@ class Offer:
     is_newest: bool  # nothing of ours was written to them since
 
 
-async def answer(session: AsyncSession, heard: Heard, *, keyring: Keyring, settings: Settings, now: datetime) -> None:
-    """Record what the message adds to consent, and queue the one answer it calls for, if any."""
+async def answer(
+    session: AsyncSession, heard: Heard, *, keyring: Keyring, settings: Settings, now: datetime
+) -> ReplyKind | None:
+    """Record what the message adds to consent, and queue the one answer it calls for; returns which, or None."""
     heard = await _in_context(session, heard, now=now)
     acts = await _acts(session, heard, now=now)
     await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
     kind = await _kind(session, heard, acts, now=now)
     if kind is not None and heard.sender_id is not None:
         await _say(session, heard, kind, settings=settings, now=now)
+    return kind
 
 
 async def standing(session: AsyncSession, contact_id: UUID) -> Standing:
@@ -197,7 +200,7 @@ async def _kind(session: AsyncSession, heard: Heard, acts: list[Act], *, now: da
     if said.intent is InboundIntent.OPT_OUT:
         first = not await _said_since(session, contact_id, ReplyKind.STOP_CONFIRMED, POSITIVE)
         return ReplyKind.STOP_CONFIRMED if first and found.has_ended(said.scopes) else None
-    if await _too_many(session, contact_id, now=now):
+    if await too_many(session, contact_id, now=now):
         log.warning("reply.loop", contact_id=str(contact_id))
         return None
     if said.intent is InboundIntent.AMBIGUOUS:
@@ -249,7 +252,14 @@ async def _said_since(
     return await session.scalar(select(ConsentEvent.seq).where(*since).limit(1)) is None
 
 
-async def _too_many(session: AsyncSession, contact_id: UUID, *, now: datetime) -> bool:
+async def brand(session: AsyncSession, settings: Settings) -> str:
+    """Who we say we are: the controller that marketing consent names."""
+    in_force = (Purpose.code == PURPOSE, Purpose.retired_at.is_(None))
+    return await session.scalar(select(Purpose.controller).where(*in_force)) or settings.brand
+
+
+async def too_many(session: AsyncSession, contact_id: UUID, *, now: datetime) -> bool:
+    """Whether this person got enough automatic answers for this hour."""
     automatic = (Reply.contact_id == contact_id, Reply.kind != ReplyKind.PERSON, Reply.created_at > now - HOUR)
     return (await session.scalar(select(func.count()).select_from(Reply).where(*automatic)) or 0) >= MOST_IN_AN_HOUR
 
@@ -259,8 +269,7 @@ async def _say(session: AsyncSession, heard: Heard, kind: ReplyKind, *, settings
     said = heard.said
     spoken = await reply_texts.wording(session, kind, (heard.contact.language, said.language))
     purposes = (await load_registry(session)).purposes
-    brand = purposes[PURPOSE].controller if PURPOSE in purposes else settings.brand
-    values = {"brand": brand}
+    values = {"brand": await brand(session, settings)}
     notice = None
     if kind is ReplyKind.STOP_CONFIRMED:
         described = {code: purpose.description for code, purpose in purposes.items()}

@@ -17,7 +17,7 @@ from core.consent.stored import lock_contacts
 from core.errors import RuleViolation
 from core.keys import Keyring
 from core.models import Contact, InboundMessage, Message, MessageEvent, Sender
-from core.services import answers, consents, contacts
+from core.services import answers, consents, contacts, conversations, routing
 from core.services.meanings import BUTTON_TYPES, Heard, Meaning, evidence_of, meaning, narrowing
 from core.services.messages import Report, event_key
 from core.settings import Settings
@@ -135,7 +135,17 @@ async def record(
     acts = await _effective(session, acts)
     await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
     for each in heard:
-        await answers.answer(session, each, keyring=keyring, settings=settings, now=now)
+        noted = await conversations.note(session, each)
+        answered = await answers.answer(session, each, keyring=keyring, settings=settings, now=now)
+        if answered is None and noted is not None and _is_for_rules(each):
+            await routing.route(session, each, noted, settings=settings, now=now)
+
+
+def _is_for_rules(heard: Heard) -> bool:
+    """Consent words and answers to our own questions are never a rule's business, nor is a thumb put up."""
+    said = heard.said
+    ordinary = said.intent in (InboundIntent.REPLY, InboundIntent.AMBIGUOUS) and said.answer is None
+    return ordinary and heard.inbound.type not in conversations.SILENT
 
 
 async def _keep(
