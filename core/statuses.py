@@ -227,3 +227,11 @@ class ReplyKind(StrEnum):
 class ConversationStatus(StrEnum):
     OPEN = "open"
     CLOSED = "closed"
+
+
+class HookStatus(StrEnum):
+    """A delivery to somebody else's server: waiting for its next try, taken, or given up."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    FAILED = "failed"

@@ -16,6 +16,7 @@ from core.models.consent import (
 )
 from core.models.contact import Contact, ContactAddress
 from core.models.conversation import Conversation, RoutingRule
+from core.models.hook import Hook, HookCursor, HookDelivery, StatusChange
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, Rate
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
@@ -42,6 +43,9 @@ __all__ = [
     "Conversation",
     "Conversion",
     "Export",
+    "Hook",
+    "HookCursor",
+    "HookDelivery",
     "IdempotencyKey",
     "Import",
     "ImportRow",
@@ -63,6 +67,7 @@ __all__ = [
     "RoutingRule",
     "Sender",
     "Session",
+    "StatusChange",
     "Suppression",
     "Template",
     "TemplateVersion",

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Boolean, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.models.base import Model, WithId, WithSequence
+from core.models.base import Model, WithId, WithSequence, Xid8
 from core.statuses import InboundIntent, WebhookStatus
 
 
@@ -61,3 +61,4 @@ class InboundMessage(WithId):
     text: Mapped[str | None]  # null once erased
     payload: Mapped[dict[str, Any]]
     occurred_at: Mapped[datetime]
+    xid: Mapped[int | None] = mapped_column(Xid8, server_default=func.pg_current_xact_id(), index=True)
