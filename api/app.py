@@ -30,6 +30,7 @@ from api.contacts import ContactController
 from api.conversations import ConversationController
 from api.conversions import ConversionController
 from api.health import HealthController
+from api.hooks import HookController
 from api.imports import ImportController
 from api.ingest import Ingest
 from api.links import LinkController
@@ -84,6 +85,7 @@ def create_app(
             WordingController,
             ConversationController,
             RoutingController,
+            HookController,
             TemplateController,
             MediaController,
             CampaignController,
