@@ -27,12 +27,16 @@ from api.bodies import CheckedRequest
 from api.campaigns import CampaignController
 from api.consents import AuditController, ConsentController, LedgerController
 from api.contacts import ContactController
+from api.conversations import ConversationController
 from api.conversions import ConversionController
 from api.health import HealthController
+from api.hooks import HookController
 from api.imports import ImportController
 from api.ingest import Ingest
 from api.links import LinkController
 from api.rates import RateController
+from api.replies import HoldController, WordingController
+from api.routing import RoutingController
 from api.senders import SenderController
 from api.session import SessionController
 from api.state import Parts, provide_now, provide_parts, provide_session
@@ -78,6 +82,11 @@ def create_app(
             ConsentController,
             LedgerController,
             AuditController,
+            HoldController,
+            WordingController,
+            ConversationController,
+            RoutingController,
+            HookController,
             TemplateController,
             MediaController,
             CampaignController,

@@ -140,7 +140,7 @@ class Demo:
                 summary = await log.summary()
                 if campaign["status"] == "completed" and is_settled(summary):
                     settled_at = settled_at or time.monotonic()
-                    agree = _agree(campaign["balance"], summary["outcomes"])
+                    agree = _agree(campaign["balance"], summary["template_outcomes"])
                     if agree or time.monotonic() - settled_at > AGREE_TIMEOUT_S:
                         await shop.open_a_while()
                         self.check("statuses_agree_with_provider", agree)

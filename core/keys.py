@@ -90,6 +90,11 @@ class Keyring:
         """Reference of the thing an event came from, the same every time it comes (hex HMAC-SHA-256)."""
         return hmac.digest(self._idempotency, source.encode() + _SEPARATOR + key.encode(), "sha256").hex()
 
+    def hook_secret(self, hook_id: str, version: int) -> bytes:
+        """The key that signs what is sent to a webhook address: derived, so that no database holds it."""
+        message = _SEPARATOR.join((b"hook", hook_id.encode(), str(version).encode()))
+        return hmac.digest(self._idempotency, message, "sha256")
+
     def sign(self, message: bytes) -> bytes:
         return self._signing.sign(message)
 

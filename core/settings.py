@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         "C", pattern=r"^[ABC]$", description="Weakest evidence grade marketing may rely on"
     )
     worker_concurrency: int = Field(50, ge=1, le=50, description="Requests one send batch keeps in flight")
+    hooks_allow_private: bool = Field(
+        False, description="Let webhooks we send go to http:// and to addresses inside your own network"
+    )
     lake_interval_s: int = Field(60, ge=5, description="Seconds between refreshes of the lake")
     log_level: str = Field("INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
 

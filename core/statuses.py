@@ -298,3 +298,31 @@ class InboundIntent(StrEnum):
     OPT_IN = "opt_in"
     HELP = "help"
     AMBIGUOUS = "ambiguous"
+
+
+class ReplyKind(StrEnum):
+    """Why a free-form answer was written to somebody who wrote to us first."""
+
+    STOP_CONFIRMED = "stop_confirmed"
+    HOLD_QUESTION = "hold_question"
+    HOLD_KEPT = "hold_kept"
+    NOTICE_OFFER = "notice_offer"
+    OPTED_IN = "opted_in"
+    ALREADY_IN = "already_in"
+    DECLINED = "declined"
+    HELP = "help"
+    RULE = "rule"
+    PERSON = "person"
+
+
+class ConversationStatus(StrEnum):
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class HookStatus(StrEnum):
+    """A delivery to somebody else's server: waiting for its next try, taken, or given up."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    FAILED = "failed"

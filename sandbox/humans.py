@@ -73,7 +73,7 @@ def urls_of(message: Message) -> list[str]:
 def tap(sandbox: Sandbox, message: Message, index: int) -> Inbound | None:
     """Tap the quick reply at `index` among all buttons (-1: any); None when there is no such quick reply."""
     if message.template is None:
-        return None
+        return _choose(sandbox, message, index)
     buttons = message.template.compiled.buttons
     quick = [at for at, button in enumerate(buttons) if button.type == "QUICK_REPLY"]
     if index == -1 and quick:
@@ -85,6 +85,34 @@ def tap(sandbox: Sandbox, message: Message, index: int) -> Inbound | None:
     return say(
         sandbox, message.number, message.person, {"type": "button", "button": {"payload": payload, "text": label}},
         text=label, payload=payload, in_reply_to=sandbox.store.wamid(message.sequence),
+    )  # fmt: skip
+
+
+def choices_of(message: Message) -> list[tuple[str, dict[str, str]]]:
+    """The answers an interactive message offers, as the type of the reply and what it carries."""
+    content = message.content if message.kind == "interactive" else None
+    action = content.get("action") if content else None
+    if not isinstance(action, dict):
+        return []
+    buttons = [("button_reply", button["reply"]) for button in action.get("buttons") or []]
+    rows = [("list_reply", row) for section in action.get("sections") or [] for row in section["rows"]]
+    return [
+        (kind, {name: value for name, value in carried.items() if value is not None})
+        for kind, carried in buttons + rows
+    ]
+
+
+def _choose(sandbox: Sandbox, message: Message, index: int) -> Inbound | None:
+    """Tap an answer of an interactive message; the reply is of type `interactive`."""
+    choices = choices_of(message)
+    if index == -1 and choices:
+        index = hash_of(message.person.wa_id) % len(choices)
+    if not 0 <= index < len(choices):
+        return None
+    kind, carried = choices[index]
+    return say(
+        sandbox, message.number, message.person, {"type": "interactive", "interactive": {"type": kind, kind: carried}},
+        text=carried["title"], payload=carried["id"], in_reply_to=sandbox.store.wamid(message.sequence),
     )  # fmt: skip
 
 

@@ -50,6 +50,8 @@ class MessageOut(msgspec.Struct):
     accepted_at: str
     held: bool
     statuses: list[StatusOut]
+    text: str | None = None  # of a text or an interactive message
+    choices: list[str] = []  # labels a person may tap, of an interactive message
 
 
 class Page(msgspec.Struct):
@@ -303,6 +305,7 @@ def summarise(sandbox: Sandbox) -> dict[str, object]:
     return {
         "accepted": len(store.messages),
         "outcomes": {outcome: count for outcome, count in store.outcomes.items() if count},
+        "template_outcomes": {outcome: count for outcome, count in store.template_outcomes.items() if count},
         "failures_by_code": {str(code): count for code, count in sorted(store.failures.items())},
         "refused_by_code": {str(code): count for code, count in sorted(store.refused.items())},
         "recipients": sum(1 for person in store.people.values() if person.received),
@@ -354,7 +357,17 @@ def _message(sandbox: Sandbox, message: Message) -> MessageOut:
         accepted_at=_instant(message.accepted_at),
         held=message.held,
         statuses=[StatusOut(status.word, _instant(at), code or None) for status, code, at in message.history()],
+        text=_text_of(message),
+        choices=[str(carried["title"]) for _, carried in humans.choices_of(message)],
     )
+
+
+def _text_of(message: Message) -> str | None:
+    """The words of a text or of an interactive message."""
+    content = message.content or {}
+    said = content.get("body")
+    text = said.get("text") if isinstance(said, dict) else said
+    return text if isinstance(text, str) else None
 
 
 def _faults(sandbox: Sandbox) -> dict[str, FaultState]:

@@ -128,6 +128,7 @@ def _log(sandbox: Sandbox, number: Number, body: bodies.Message, wa_id: str, che
         callback_data=body.biz_opaque_callback_data,
         buttons=checked.buttons,
         accepted_at=sandbox.clock.now(),
+        content=_content(body),
     )
     store.messages.append(message)
     forced = checked.fails_with or _media_failure(body)
@@ -136,12 +137,19 @@ def _log(sandbox: Sandbox, number: Number, body: bodies.Message, wa_id: str, che
     if sandbox.faults.active:
         forced = forced or _faulted(sandbox, message)
     early = False
-    store.outcomes["held" if message.held else "accepted"] += 1
+    store.moved(message, None)
     if not message.held:
         share = sandbox.transport.early_status_probability
         early = bool(share) and sandbox.dice.draws(wa_id, "early", person.received).happens(share or 0)
         outcomes.begin(sandbox, message, forced_code=forced, early=early)
     return Accepted(_accepted_body(sandbox, message, body), early)
+
+
+def _content(body: bodies.Message) -> dict[str, object] | None:
+    """What a person sees and taps on, of the types that people answer."""
+    shown = body.text or body.interactive
+    found: dict[str, object] | None = msgspec.to_builtins(shown) if shown is not None else None
+    return found
 
 
 def _accepted_body(sandbox: Sandbox, message: Message, body: bodies.Message) -> bytes:

@@ -106,8 +106,7 @@ class Sandbox:
         now = self.clock.now()
         store, before = self.store, message.outcome
         message.record(status, now, code)
-        store.outcomes[before] -= 1
-        store.outcomes[message.outcome] += 1
+        store.moved(message, before)
         if code:
             store.failures[code] += 1
         number = message.number

@@ -130,13 +130,15 @@ class Template:
 class Message:
     """A message the API accepted. Kept small: `events` packs one record per status.
 
-    `outcome` is how far it got: accepted, held, sent, failed, delivered or read.
+    `outcome` is how far it got: accepted, held, sent, failed, delivered or read. `content` is what a text or an
+    interactive message holds, for people to read and to tap on.
     """
 
     __slots__ = (
         "accepted_at",
         "buttons",
         "callback_data",
+        "content",
         "events",
         "held",
         "kind",
@@ -162,9 +164,11 @@ class Message:
         callback_data: str | None,
         buttons: tuple[str | None, ...] | None,
         accepted_at: float,
+        content: dict[str, object] | None = None,
     ) -> None:
         self.sequence, self.number, self.person, self.to = sequence, number, person, to
         self.kind, self.template, self.callback_data, self.buttons = kind, template, callback_data, buttons
+        self.content = content
         self.accepted_at, self.ordinal = accepted_at, person.received
         self.events, self.held, self.priced = b"", False, False
         self.outcome = "accepted"
@@ -265,8 +269,16 @@ class Store:
         self.media: dict[str, Media] = {}
         self.uploads: dict[str, Upload] = {}
         self.outcomes: Counter[str] = Counter()
+        self.template_outcomes: Counter[str] = Counter()  # the same without free-form messages
         self.failures: Counter[int] = Counter()
         self.refused: Counter[int] = Counter()
+
+    def moved(self, message: Message, before: str | None) -> None:
+        """Count a message under its present outcome, and no longer under `before`."""
+        for counter in (self.outcomes, self.template_outcomes)[: 2 if message.template is not None else 1]:
+            if before is not None:
+                counter[before] -= 1
+            counter[message.outcome] += 1
 
     def person(self, wa_id: str) -> Person:
         """The person with this WhatsApp id, made on first contact."""

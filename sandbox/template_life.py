@@ -143,5 +143,4 @@ def drop_held(sandbox: Sandbox, template: Template) -> int:
 
 def _let_go(sandbox: Sandbox, message: Message) -> None:
     message.held, message.outcome = False, "accepted"
-    sandbox.store.outcomes["held"] -= 1
-    sandbox.store.outcomes["accepted"] += 1
+    sandbox.store.moved(message, "held")

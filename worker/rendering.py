@@ -1,4 +1,4 @@
-"""What to send for each claimed message: its template filled in."""
+"""What to send for each claimed message: its template filled in, or what was written as a reply."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,11 +8,13 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.clock import utc_now
 from core.db import Sessions
 from core.errors import AppError
 from core.models import Media, Template, TemplateVersion
+from core.services import replies
 from core.services.messages import Claimed
-from core.statuses import TemplateStatus
+from core.statuses import MessageKind, SkipReason, TemplateStatus
 from core.template import Form
 
 log = structlog.get_logger()
@@ -30,10 +32,10 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A batch's contents by message id; those that cannot be rendered; those whose template stands still."""
+    """A batch's contents by message id; those that cannot be sent, and why; those whose template stands still."""
 
     contents: dict[UUID, dict[str, Any]] = field(default_factory=dict)
-    broken: list[UUID] = field(default_factory=list)
+    skipped: list[tuple[UUID, SkipReason]] = field(default_factory=list)
     unusable: list[Unusable] = field(default_factory=list)
 
 
@@ -51,17 +53,15 @@ class Renderer:
         media = await self._media(batch)
         for claimed in batch:
             form = self._forms.get(claimed.template_version_id) if claimed.template_version_id else None
-            if form is None:
-                rendered.broken.append(claimed.id)
+            if claimed.kind is MessageKind.REPLY:
+                _add(rendered, claimed, replies.content_of(claimed.parameters, now=utc_now()), SkipReason.WINDOW_CLOSED)
+            elif form is None:
+                rendered.skipped.append((claimed.id, SkipReason.BAD_PARAMETERS))
             elif claimed.template_status is not TemplateStatus.APPROVED:
                 meaning = f"the template {form.name} is {claimed.template_status}"
                 rendered.unusable.append(Unusable(claimed, meaning))
             else:
-                content = _filled(form, claimed, media)
-                if content is None:
-                    rendered.broken.append(claimed.id)
-                else:
-                    rendered.contents[claimed.id] = content
+                _add(rendered, claimed, _filled(form, claimed, media), SkipReason.BAD_PARAMETERS)
         return rendered
 
     async def _learn(self, versions: set[UUID]) -> None:
@@ -87,6 +87,13 @@ class Renderer:
             return {}
         async with self._sessions() as session:
             return await _provider_ids(session, wanted)
+
+
+def _add(rendered: Rendered, claimed: Claimed, content: dict[str, Any] | None, otherwise: SkipReason) -> None:
+    if content is None:
+        rendered.skipped.append((claimed.id, otherwise))
+    else:
+        rendered.contents[claimed.id] = content
 
 
 async def _provider_ids(session: AsyncSession, wanted: set[UUID]) -> dict[str, str]:

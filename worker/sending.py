@@ -229,7 +229,7 @@ class _Result:
 async def _send_claimed(parts: Parts, sender: Sender, batch: list[Claimed]) -> None:
     by_id = {claimed.id: claimed for claimed in batch}
     rendered, result = await parts.renderer.render(batch), _Result()
-    result.skipped += [(message_id, SkipReason.BAD_PARAMETERS) for message_id in rendered.broken]
+    result.skipped += rendered.skipped
     for unusable in rendered.unusable:
         _without_template(result, unusable)
     requests = [

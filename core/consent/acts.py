@@ -11,8 +11,8 @@ from uuid import UUID
 
 from msgspec import UNSET
 
+from core.consent import keywords
 from core.consent.canonical import jcs, timestamp
-from core.consent.keywords import KEYWORDS
 from core.consent.sealed import Core, unset
 from core.consent.state import (
     NEGATIVE,
@@ -32,7 +32,7 @@ from core.phone import EQUIVALENCES
 FUTURE = timedelta(minutes=5)
 BACKDATED = timedelta(hours=24)
 CHANNEL = "whatsapp"
-MARKETING = "marketing.*"  # what a stop word withdraws
+MARKETING = keywords.MARKETING
 
 
 class ActorType(StrEnum):
@@ -76,7 +76,7 @@ POLICY_HASH = hashlib.sha256(
     jcs(
         {
             "state_rules": STATE_RULES,
-            "keywords": KEYWORDS,
+            "keywords": keywords.KEYWORDS,
             "equivalences": EQUIVALENCES,
             "tolerance_s": int(TOLERANCE.total_seconds()),
             "request_ttl_s": int(REQUEST_TTL.total_seconds()),

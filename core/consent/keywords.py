@@ -21,6 +21,8 @@ _TABLE: Mapping[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_
 NORMALISATION = "1"
 KEYWORDS = f"{_TABLE['version']}.{NORMALISATION}"  # version of the table and of the normalisation
 _LONGEST = 400  # characters looked at: an opt-out stands at the front of a message
+MARKETING = "marketing.*"  # what a stop word ends
+EVERYTHING = (MARKETING, "transactional.*")  # what STOP ALL ends; answers to a person's own questions stay possible
 
 _REMOVED = re.compile("[\u00ad\u0640\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]")
 _APOSTROPHES = re.compile("['\u2018\u2019\u02bc\u0060\u00b4\uff07]")
@@ -47,6 +49,7 @@ class Keyword:
     tier: str = ""
     entry: str | None = None  # the table's word
     language: str | None = None
+    scopes: tuple[str, ...] = ()  # what an opt-out ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,9 @@ class _Table:
     phrases: Mapping[str, _Entry]
     holds: tuple[str, ...]
     emoji: frozenset[str]
+    yes: frozenset[str]
+    everything: frozenset[str]  # entries that end more than marketing
+    buttons: frozenset[str]
 
 
 def normalise(text: str) -> str:
@@ -111,8 +117,8 @@ def _skeleton(text: str) -> str:
     return text.translate(_LOOKALIKES)
 
 
-def _entries(kind: str) -> Iterator[_Entry]:
-    for language, words in _TABLE["languages"].items():
+def _entries(source: Mapping[str, Any], kind: str) -> Iterator[_Entry]:
+    for language, words in source["languages"].items():
         for word in words.get(kind, ()):
             yield _Entry(word.removeprefix("~"), language, word.startswith("~"))
 
@@ -127,42 +133,59 @@ def _by_text(entries: Iterable[_Entry]) -> dict[str, _Entry]:
     return dict(sorted(found.items(), key=lambda item: -len(item[0])))
 
 
-def _around(kind: str) -> tuple[str, ...]:
-    return tuple(sorted({normalise(entry.word) for entry in _entries(kind)}, key=lambda word: (-len(word), word)))
+def _around(source: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    words = {normalise(entry.word) for entry in _entries(source, kind)}
+    return tuple(sorted(words, key=lambda word: (-len(word), word)))
 
 
 @cache
 def table() -> _Table:
     """The table in force, built once."""
-    stops, anywhere = _by_text(_entries("stop")), _TABLE["anywhere"]
+    return build(_TABLE)
+
+
+def build(source: Mapping[str, Any]) -> _Table:
+    """A table out of its words; raises ValueError when a text would mean two opposite things."""
+    stops, anywhere = _by_text(_entries(source, "stop")), source["anywhere"]
     strong = {text: entry for text, entry in stops.items() if not entry.is_weak}
-    listed = [*_entries("phrase"), *(_Entry(phrase, "en", is_weak=False) for phrase in anywhere["phrase"])]
-    return _Table(
+    listed = [*_entries(source, "phrase"), *(_Entry(phrase, "en", is_weak=False) for phrase in anywhere["phrase"])]
+    built = _Table(
         stops=stops,
-        starts=_by_text(_entries("start")),
-        helps=_by_text(_entries("help")),
+        starts=_by_text(_entries(source, "start")),
+        helps=_by_text(_entries(source, "help")),
         skeletons={_skeleton(text): entry for text, entry in strong.items()},
-        fillers=_around("filler"),
-        objects=_around("object"),
-        negations=frozenset(_around("negation")),
-        suffixes=_around("suffix"),
+        fillers=_around(source, "filler"),
+        objects=_around(source, "object"),
+        negations=frozenset(_around(source, "negation")),
+        suffixes=_around(source, "suffix"),
         phrases=_by_text(listed),
         holds=tuple(normalise(phrase) for phrase in anywhere["hold"]),
         emoji=frozenset(anywhere["stop_emoji"]),
+        yes=frozenset(_around(source, "yes")),
+        everything=frozenset(anywhere["everything"]),
+        buttons=frozenset(anywhere["buttons"]),
     )
+    if clash := collisions(built):
+        raise ValueError(f"these words mean two opposite things: {', '.join(sorted(clash))}")
+    return built
 
 
-def collisions() -> set[str]:
+def collisions(words: _Table) -> set[str]:
     """Texts that mean two opposite things, or help and stop; must be empty."""
-    words = table()
     others = words.starts.keys() | words.helps.keys()
-    strong_skeletons = {_skeleton(text) for text in others} & words.skeletons.keys()
-    return (words.stops.keys() & others) | (words.starts.keys() & words.helps.keys()) | strong_skeletons
+    strong_skeletons = {_skeleton(text) for text in others | words.yes} & words.skeletons.keys()
+    stopping = words.stops.keys() & (others | words.yes)
+    return stopping | (words.starts.keys() & words.helps.keys()) | strong_skeletons
 
 
-def classify(text: str, *, language: str | None = None) -> Keyword:
-    """What a text means. `language` (BCP 47) is the contact's: weak words need it, strong ones act in any."""
+def classify(text: str, *, language: str | None = None, purposes: Mapping[str, str] | None = None) -> Keyword:
+    """What a text means. `language` (BCP 47) is the contact's: weak words need it, strong ones act in any.
+
+    `purposes` are words that narrow a stop to one purpose (`{"events": "marketing.events"}`): STOP EVENTS.
+    """
     spoken = (language or "").split("-")[0].lower()
+    if narrowed := _narrowed(normalise(text), purposes or {}):
+        return narrowed
     whole = _classify(normalise(text), spoken)
     if "\n" in text.strip() and whole.intent in (InboundIntent.REPLY, InboundIntent.AMBIGUOUS):
         first = _classify(normalise(text.strip().split("\n", 1)[0]), spoken)  # a signature follows
@@ -178,7 +201,26 @@ def classify(text: str, *, language: str | None = None) -> Keyword:
 def classify_payload(payload: str) -> str | None:
     """The scope a button's payload withdraws: `optout:marketing` → `marketing`, `optout` → `marketing.*`."""
     name, _, scope = payload.partition(":")
-    return (scope or "marketing.*") if name in _TABLE["anywhere"]["buttons"] else None
+    return (scope or MARKETING) if name in table().buttons else None
+
+
+def is_yes(text: str) -> bool:
+    """Whether a text agrees: it counts only as the answer to a question we asked."""
+    said = normalise(text)
+    return said in table().yes or _without(said, table().fillers) in table().yes
+
+
+def _narrowed(text: str, purposes: Mapping[str, str]) -> Keyword | None:
+    """A strong stop word beside the word of a purpose, and nothing else but courtesy."""
+    words = table()
+    bare = _without(text, words.fillers)
+    for word, code in purposes.items():
+        named = normalise(word)
+        for form in (bare.removeprefix(f"{named} "), bare.removesuffix(f" {named}")):
+            entry = words.stops.get(form) if form != bare else None
+            if entry is not None and not entry.is_weak:
+                return Keyword(InboundIntent.OPT_OUT, "T3", entry.word, entry.language, (code,))
+    return None
 
 
 def _classify(text: str, spoken: str) -> Keyword:
@@ -200,7 +242,12 @@ def _classify(text: str, spoken: str) -> Keyword:
 def _stopped(entry: _Entry, tier: str, spoken: str) -> Keyword:
     if entry.is_weak and entry.language != spoken:
         return Keyword(InboundIntent.AMBIGUOUS, "HOLD", entry.word, entry.language)
-    return Keyword(InboundIntent.OPT_OUT, tier, entry.word, entry.language)
+    return _opt_out(tier, entry)
+
+
+def _opt_out(tier: str, entry: _Entry) -> Keyword:
+    scopes = EVERYTHING if entry.word in table().everything else (MARKETING,)
+    return Keyword(InboundIntent.OPT_OUT, tier, entry.word, entry.language, scopes)
 
 
 def _with_courtesy(text: str, spoken: str) -> Keyword | None:
@@ -230,7 +277,7 @@ def _in_sentence(text: str) -> Keyword | None:
     padded = f" {text} "
     for phrase, entry in words.phrases.items():
         if _holds_text(padded, phrase):
-            return Keyword(InboundIntent.OPT_OUT, "T4", entry.word, entry.language)
+            return _opt_out("T4", entry)
     for stop, entry in words.stops.items():
         if entry.is_weak or not _holds_text(padded, stop):
             continue
@@ -238,7 +285,7 @@ def _in_sentence(text: str) -> Keyword | None:
         negated = any(word in words.negations for word in before.split())
         rest = _without(after, words.fillers)
         if not negated and not _without(before, words.fillers) and not _without(rest, words.objects):
-            return Keyword(InboundIntent.OPT_OUT, "T3", entry.word, entry.language)
+            return _opt_out("T3", entry)
         return Keyword(InboundIntent.AMBIGUOUS, "HOLD", entry.word, entry.language)
     for phrase in words.holds:
         if _holds_text(padded, phrase):

@@ -15,9 +15,12 @@ from core.models.consent import (
     Suppression,
 )
 from core.models.contact import Contact, ContactAddress
+from core.models.conversation import Conversation, RoutingRule
+from core.models.hook import Hook, HookCursor, HookDelivery, StatusChange
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, PersonReached, Rate
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
+from core.models.reply import Reply, ReplyText
 from core.models.sender import Sender
 from core.models.template import Media, Template, TemplateVersion
 from core.models.webhook import AccountEvent, InboundMessage, ParkedStatus, WebhookEvent, WebhookField
@@ -38,8 +41,12 @@ __all__ = [
     "ConsentState",
     "Contact",
     "ContactAddress",
+    "Conversation",
     "Conversion",
     "Export",
+    "Hook",
+    "HookCursor",
+    "HookDelivery",
     "IdempotencyKey",
     "Import",
     "ImportChange",
@@ -58,8 +65,12 @@ __all__ = [
     "PersonReached",
     "Purpose",
     "Rate",
+    "Reply",
+    "ReplyText",
+    "RoutingRule",
     "Sender",
     "Session",
+    "StatusChange",
     "Suppression",
     "Template",
     "TemplateVersion",

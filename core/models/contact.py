@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import ForeignKey, Index, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import WithId
@@ -14,13 +15,17 @@ class Contact(WithId):
     """A person; the row that consent writers and the send gate lock."""
 
     __tablename__ = "contacts"
-    __table_args__ = (Index("ix_contacts_attributes", "attributes", postgresql_using="gin"),)
+    __table_args__ = (
+        Index("ix_contacts_attributes", "attributes", postgresql_using="gin"),
+        Index("ix_contacts_tags", "tags", postgresql_using="gin"),
+    )
 
     name: Mapped[str | None]
     language: Mapped[str | None]  # BCP 47
     time_zone: Mapped[str | None]  # IANA
     country: Mapped[str | None] = mapped_column(index=True)  # ISO 3166-1 alpha-2
     attributes: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text()), server_default=text("'{}'"))
     import_id: Mapped[UUID | None] = mapped_column(ForeignKey("imports.id", ondelete="SET NULL"), index=True)
     consent_version: Mapped[int] = mapped_column(server_default=text("0"))  # number of this contact's ledger events
     first_seen_at: Mapped[datetime | None]  # first inbound message

@@ -93,3 +93,4 @@ class InboundMessage(WithId):
     text: Mapped[str | None]  # null once erased
     payload: Mapped[dict[str, Any]]
     occurred_at: Mapped[datetime]
+    xid: Mapped[int | None] = mapped_column(Xid8, server_default=func.pg_current_xact_id(), index=True)

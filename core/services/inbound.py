@@ -1,7 +1,7 @@
 """What people write, tap and choose: found again as contacts, credited to a message, and their withdrawals recorded."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,6 @@ from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.consent import keywords
 from core.consent.acts import MARKETING, WEBHOOK, Act, ActorType, Method
 from core.consent.registry import load_registry
 from core.consent.state import EventType, is_scope
@@ -18,7 +17,8 @@ from core.consent.stored import lock_contacts
 from core.errors import RuleViolation
 from core.keys import Keyring
 from core.models import Contact, InboundMessage, Message, MessageEvent, Sender
-from core.services import consents, contacts
+from core.services import answers, consents, contacts, conversations, routing
+from core.services.meanings import BUTTON_TYPES, Heard, Meaning, evidence_of, meaning, narrowing
 from core.services.messages import Report, event_key
 from core.settings import Settings
 from core.statuses import Category, DeliveryStatus, EventKind, InboundIntent
@@ -26,59 +26,29 @@ from core.whatsapp.payloads import read
 from core.whatsapp.webhooks import Inbound, Parsed, Preference
 
 CREDIT_WINDOW = timedelta(hours=72)
-BUTTON_TYPES = frozenset({"button", "interactive"})
 
 
-@dataclass(frozen=True)
-class Meaning:
-    """What an inbound message means for consent, and by which word."""
-
-    intent: InboundIntent
-    purpose: str = MARKETING
-    reason: str | None = None
-
-
-def meaning(inbound: Inbound, language: str | None = None) -> Meaning:
-    """A payload of an opt-out button decides before any text; other taps and words go through the keyword table.
-
-    `language` is the contact's: weak stop words act in their own language only, elsewhere they are ambiguous.
-    """
-    if inbound.payload_id is not None:
-        scope = keywords.classify_payload(inbound.payload_id)
-        if scope is not None:
-            return Meaning(InboundIntent.OPT_OUT, scope, "stop_button")
-    if not inbound.words:
-        return Meaning(InboundIntent.REPLY)
-    found = keywords.classify(inbound.words, language=language)
-    by = "stop_button" if inbound.type in BUTTON_TYPES else "stop_word"
-    return Meaning(found.intent, reason=by if found.intent is InboundIntent.OPT_OUT else None)
-
-
-def act_of(inbound: Inbound, contact: Contact) -> Act | None:
-    """The consent act an inbound message is; None when it says nothing about consent."""
-    said = meaning(inbound, contact.language)
+def acts_of(inbound: Inbound, contact: Contact, said: Meaning) -> list[Act]:
+    """The stop or the pause an inbound message is, an act per scope; none when it says nothing of the kind."""
     events = {InboundIntent.OPT_OUT: EventType.WITHDRAWN, InboundIntent.AMBIGUOUS: EventType.HOLD_PLACED}
     if said.intent not in events:
-        return None
-    return Act(
-        contact_id=contact.id,
-        event_type=events[said.intent],
-        purpose=said.purpose,
-        source=WEBHOOK,
-        source_key=inbound.provider_id,
-        occurred_at=inbound.occurred_at,
-        actor=ActorType.DATA_SUBJECT,
-        method=Method.WA_BUTTON if inbound.type in BUTTON_TYPES else Method.WA_KEYWORD,
-        sender_scope=inbound.phone_number_id or None,  # one chat has one clock
-        reason=said.reason or "ambiguous_reply",
-        evidence={
-            "wa_id": inbound.wa_id or "",
-            "user_id": inbound.user_id or "",
-            "message_text": inbound.words or "",
-            "provider_message_id": inbound.provider_id,
-            "webhook": inbound.raw.decode("utf-8", "replace"),
-        },
-    )
+        return []
+    return [
+        Act(
+            contact_id=contact.id,
+            event_type=events[said.intent],
+            purpose=scope,
+            source=WEBHOOK,
+            source_key=inbound.provider_id if scope == said.scopes[0] else f"{inbound.provider_id}|{scope}",
+            occurred_at=inbound.occurred_at,
+            actor=ActorType.DATA_SUBJECT,
+            method=Method.WA_BUTTON if inbound.type in BUTTON_TYPES else Method.WA_KEYWORD,
+            sender_scope=inbound.phone_number_id or None,  # one chat has one clock
+            reason=said.reason or "ambiguous_reply",
+            evidence=evidence_of(inbound),
+        )
+        for scope in said.scopes
+    ]
 
 
 def act_of_preference(preference: Preference, contact_id: UUID) -> Act:
@@ -112,12 +82,14 @@ def may_change_consent(parsed: Parsed) -> bool:
 async def consent_acts(session: AsyncSession, parsed: Parsed, *, now: datetime) -> list[Act]:
     """Every withdrawal, pause and preference one body holds, with its contact found or made."""
     acts: list[Act] = []
+    narrow: dict[str, str] | None = None
     for inbound in parsed.inbound:
         if meaning(inbound).intent in (InboundIntent.OPT_OUT, InboundIntent.AMBIGUOUS):
+            if narrow is None:
+                narrow = narrowing((await load_registry(session)).purposes)
             contact = await person(session, inbound.wa_id, inbound.user_id, inbound.profile_name, now=now)
-            act = act_of(inbound, contact) if contact else None
-            if act is not None:
-                acts.append(act)
+            if contact is not None:
+                acts += acts_of(inbound, contact, meaning(inbound, contact.language, narrow))
     for preference in parsed.preferences:
         contact = await person(session, preference.wa_id, preference.user_id, None, now=now)
         if contact is not None:
@@ -146,30 +118,47 @@ async def person(
 async def record(
     session: AsyncSession, those: Sequence[Inbound], *, keyring: Keyring, settings: Settings, now: datetime
 ) -> None:
-    """Keep each message once, credit it, and record what it means; repeating it changes nothing."""
-    acts: list[Act] = []
+    """Keep each message once, credit it, record what it means, and answer it; repeating it changes nothing."""
+    if not those:
+        return
+    narrow = narrowing((await load_registry(session)).purposes)
+    heard: list[Heard] = []
     for inbound in those:
         contact = await person(session, inbound.wa_id, inbound.user_id, inbound.profile_name, now=now)
         if contact is None:
             continue
         credited = await _credited(session, inbound, contact.id)
-        said = meaning(inbound, contact.language)
-        is_new = await _keep(session, inbound, contact.id, credited, said)
-        if not is_new:
+        said = meaning(inbound, contact.language, narrow)
+        kept = await _keep(session, inbound, contact.id, credited, said)
+        if kept is None:
             continue
         await _seen(session, contact.id, inbound.occurred_at)
         if credited is not None:
             await _note_events(session, inbound, credited, said)
-        act = act_of(inbound, contact)
-        if act is not None:
-            acts.append(act)
+        heard.append(Heard(inbound, kept.id, contact, kept.sender_id, said, credited))
+    acts: list[Act] = []
+    for each in heard:
+        acts += acts_of(each.inbound, each.contact, each.said)
     acts = await _effective(session, acts)
     await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
+    for each in heard:
+        noted = await conversations.note(session, each)
+        answered = await answers.answer(session, each, keyring=keyring, settings=settings, now=now)
+        if answered is None and noted is not None and _is_for_rules(each):
+            await routing.route(session, each, noted, settings=settings, now=now)
+
+
+def _is_for_rules(heard: Heard) -> bool:
+    """Consent words and answers to our own questions are never a rule's business, nor is a thumb put up."""
+    said = heard.said
+    ordinary = said.intent in (InboundIntent.REPLY, InboundIntent.AMBIGUOUS) and said.answer is None
+    return ordinary and heard.inbound.type not in conversations.SILENT
 
 
 async def _keep(
     session: AsyncSession, inbound: Inbound, contact_id: UUID, credited: Message | None, said: Meaning
-) -> bool:
+) -> Row[UUID, UUID | None] | None:
+    """The row made, or None when the message was here already."""
     sender = select(Sender.id).where(Sender.phone_number_id == inbound.phone_number_id).scalar_subquery()
     values = insert(InboundMessage).values(
         provider_id=inbound.provider_id,
@@ -182,8 +171,8 @@ async def _keep(
         payload=read(inbound.raw, dict[str, Any]) or {},  # the webhook's own row has it byte for byte
         occurred_at=inbound.occurred_at,
     )
-    kept = await session.scalar(values.on_conflict_do_nothing().returning(InboundMessage.id))
-    return kept is not None
+    made = values.on_conflict_do_nothing().returning(InboundMessage.id, InboundMessage.sender_id)
+    return (await session.execute(made)).one_or_none()
 
 
 async def _seen(session: AsyncSession, contact_id: UUID, at: datetime) -> None:

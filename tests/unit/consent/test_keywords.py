@@ -72,7 +72,7 @@ def test_a_text_is_understood(text: str, language: str | None, intent: InboundIn
 
 
 def test_no_word_means_two_opposite_things() -> None:
-    assert collisions() == set()
+    assert collisions(table()) == set()
 
 
 @pytest.mark.parametrize("opposites", [("abmelden", "anmelden"), ("відписатися", "підписатися")])

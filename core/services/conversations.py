@@ -1,0 +1,330 @@
+"""Conversations: opened by what people write, read, assigned, answered and closed by whoever sits at the inbox."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Boolean, ColumnElement, Row, Select, func, literal_column, or_, select, text, update
+from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core import phone
+from core.consent.gate import SERVICE_WINDOW
+from core.errors import Conflict, NotFound, RuleViolation
+from core.models import Campaign, Contact, ContactAddress, Conversation, InboundMessage, Message, Sender, User
+from core.models.conversation import POSITIONS
+from core.services import contacts, replies
+from core.services.meanings import Heard
+from core.services.paging import MAX_PAGE, Page, decode, encode, page
+from core.services.people import Actor
+from core.settings import Settings
+from core.statuses import ConversationStatus, InboundIntent, ReplyKind, Role
+
+AGENTS = (Role.ADMIN, Role.MARKETER, Role.APPROVER, Role.COMPLIANCE)
+_FOR_PEOPLE = frozenset({InboundIntent.REPLY, InboundIntent.AMBIGUOUS})
+SILENT = frozenset({"reaction", "system"})
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What a message did to its conversation."""
+
+    conversation_id: UUID
+    is_first: bool  # the person never wrote to this number before
+
+
+async def note(session: AsyncSession, heard: Heard) -> Noted | None:
+    """Open or continue the conversation of a message just recorded; None when it came to no number of ours.
+
+    What a machine answers by itself (stops, starts, help, taps on our own questions) and reactions wake nobody.
+    """
+    if heard.sender_id is None:
+        return None
+    wakes = heard.said.intent in _FOR_PEOPLE and heard.said.answer is None and heard.inbound.type not in SILENT
+    status = ConversationStatus.OPEN if wakes else ConversationStatus.CLOSED
+    campaign_id = heard.credited.campaign_id if heard.credited else None
+    at = heard.inbound.occurred_at
+    put = insert(Conversation).values(
+        contact_id=heard.contact.id,
+        sender_id=heard.sender_id,
+        status=status,
+        campaign_id=campaign_id,
+        unread=1 if wakes else 0,
+        last_inbound_at=at,
+        closed_at=None if wakes else func.now(),
+    )
+    changes: dict[str, Any] = {
+        "last_inbound_at": func.greatest(Conversation.last_inbound_at, at),
+        "campaign_id": func.coalesce(put.excluded.campaign_id, Conversation.campaign_id),
+    }
+    if wakes:
+        changes |= {
+            "status": status,
+            "unread": Conversation.unread + 1,
+            "position": POSITIONS.next_value(),
+            "opened_at": text("CASE WHEN conversations.closed_at IS NULL THEN conversations.opened_at ELSE now() END"),
+            "assignee_id": text("CASE WHEN conversations.closed_at IS NULL THEN conversations.assignee_id END"),
+            "closed_at": None,
+        }
+    statement = put.on_conflict_do_update(index_elements=["contact_id", "sender_id"], set_=changes)
+    # xmax is 0 for a row that was inserted, and the updating transaction's id for one that was there.
+    is_new: ColumnElement[bool] = literal_column("xmax = 0", Boolean())
+    conversation_id, first = (await session.execute(statement.returning(Conversation.id, is_new))).one()
+    return Noted(conversation_id, first)
+
+
+async def hand_over(session: AsyncSession, conversation_id: UUID) -> None:
+    """Mark a conversation as waiting for a person, and open it."""
+    values = {"handed_over": True, "status": ConversationStatus.OPEN, "closed_at": None}
+    await session.execute(update(Conversation).where(Conversation.id == conversation_id).values(values))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A conversation as a list shows it."""
+
+    conversation: Conversation
+    name: str | None
+    phone_masked: str | None
+    sender_name: str
+    campaign_name: str | None
+    assignee: str | None
+    last_words: str | None
+
+    @property
+    def window_ends_at(self) -> datetime:
+        """Until when free text may be sent (the provider's customer service window)."""
+        return self.conversation.last_inbound_at + SERVICE_WINDOW
+
+
+async def list_page(
+    session: AsyncSession,
+    *,
+    status: ConversationStatus | None,
+    assignee_id: UUID | None,
+    unassigned: bool,
+    unread: bool,
+    words: str | None,
+    region: str,
+    limit: int,
+    cursor: str | None,
+) -> Page[Shown]:
+    """Conversations, the newest message first; `words` is a name, a number, or part of what was written."""
+    statement = select(Conversation)
+    if status is not None:
+        statement = statement.where(Conversation.status == status)
+    if assignee_id is not None:
+        statement = statement.where(Conversation.assignee_id == assignee_id)
+    if unassigned:
+        statement = statement.where(Conversation.assignee_id.is_(None))
+    if unread:
+        statement = statement.where(Conversation.unread > 0)
+    if words and words.strip():
+        statement = _found(statement, words.strip(), region)
+    found = await page(session, statement, Conversation.position.expression, limit=limit, cursor=cursor)
+    return Page(await _shown(session, found.items), found.next)
+
+
+def _found(statement: Select[Conversation], words: str, region: str) -> Select[Conversation]:
+    named = select(Contact.id).where(Contact.name.icontains(words, autoescape=True))
+    wrote = select(InboundMessage.contact_id).where(InboundMessage.text.icontains(words, autoescape=True))
+    hits = [Conversation.contact_id.in_(named), Conversation.contact_id.in_(wrote)]
+    try:
+        parsed = phone.parse(words, region=region)
+    except RuleViolation:
+        return statement.where(or_(*hits))
+    owner = (ContactAddress.match_key == parsed.match_key, ContactAddress.closed_at.is_(None))
+    return statement.where(or_(*hits, Conversation.contact_id.in_(select(ContactAddress.contact_id).where(*owner))))
+
+
+async def _shown(session: AsyncSession, found: Sequence[Conversation]) -> list[Shown]:
+    people = [each.contact_id for each in found]
+    numbers = await contacts.masked_numbers(session, people)
+    names = await contacts.names(session, people)
+    senders = {row.id: row.name for row in await session.execute(select(Sender.id, Sender.name))}
+    campaigns = select(Campaign.id, Campaign.name).where(Campaign.id.in_({each.campaign_id for each in found}))
+    campaign_names = {row.id: row.name for row in await session.execute(campaigns)}
+    users = select(User.id, User.name).where(User.id.in_({each.assignee_id for each in found}))
+    user_names = {row.id: row.name for row in await session.execute(users)}
+    words = await _last_words(session, found)
+    return [
+        Shown(
+            conversation=each,
+            name=names.get(each.contact_id),
+            phone_masked=numbers[each.contact_id],
+            sender_name=senders[each.sender_id],
+            campaign_name=campaign_names.get(each.campaign_id) if each.campaign_id else None,
+            assignee=user_names.get(each.assignee_id) if each.assignee_id else None,
+            last_words=words.get((each.contact_id, each.sender_id)),
+        )
+        for each in found
+    ]
+
+
+async def _last_words(session: AsyncSession, found: Sequence[Conversation]) -> dict[tuple[UUID, UUID], str | None]:
+    people = [each.contact_id for each in found]
+    latest = (
+        select(InboundMessage.contact_id, InboundMessage.sender_id, InboundMessage.text)
+        .where(InboundMessage.contact_id.in_(people), InboundMessage.sender_id.is_not(None))
+        .ext(distinct_on(InboundMessage.contact_id, InboundMessage.sender_id))
+        .order_by(
+            InboundMessage.contact_id,
+            InboundMessage.sender_id,
+            InboundMessage.occurred_at.desc(),
+            InboundMessage.id.desc(),
+        )
+    )
+    return {(row.contact_id, row.sender_id): row.text for row in await session.execute(latest)}
+
+
+async def get(session: AsyncSession, conversation_id: UUID, *, lock: bool = False) -> Conversation:
+    """The conversation; raises NotFound."""
+    found = await session.get(Conversation, conversation_id, with_for_update=lock)
+    if found is None:
+        raise NotFound("no such conversation", conversation_id=str(conversation_id))
+    return found
+
+
+async def show(session: AsyncSession, conversation: Conversation) -> Shown:
+    (shown,) = await _shown(session, [conversation])
+    return shown
+
+
+@dataclass(frozen=True)
+class Line:
+    """One message of a thread, in either direction; `words` is null for media, and once erased."""
+
+    id: UUID
+    is_inbound: bool
+    kind: str  # of an inbound message its type; of ours why it was sent
+    words: str | None
+    status: str | None  # of ours
+    skip_reason: str | None
+    error: str | None
+    intent: str | None  # of an inbound one
+    campaign_name: str | None
+    author: str | None  # who of us wrote it
+    at: datetime
+
+
+# Both tables' ids are UUIDv7 of the same clock, so that one order holds for both.
+_THREAD = text("""
+    SELECT * FROM (
+        SELECT i.id, true AS is_inbound, i.type AS kind, i.text AS words, NULL AS parameters, NULL AS status,
+               NULL AS skip_reason, NULL AS error, i.intent, NULL AS campaign_name, NULL AS author, i.occurred_at AS at
+          FROM inbound_messages i WHERE i.contact_id = :contact AND i.sender_id = :sender
+         UNION ALL
+        SELECT m.id, false, coalesce(r.kind, m.kind), NULL, m.parameters, m.status, m.skip_reason, m.error, NULL,
+               c.name, u.name, coalesce(m.accepted_at, m.queued_at)
+          FROM messages m
+          LEFT JOIN replies r ON r.message_id = m.id
+          LEFT JOIN campaigns c ON c.id = m.campaign_id
+          LEFT JOIN users u ON u.id = r.user_id
+         WHERE m.contact_id = :contact AND m.sender_id = :sender AND NOT m.holdout
+    ) AS line
+     WHERE CAST(:before AS uuid) IS NULL OR line.id < :before
+     ORDER BY line.id DESC LIMIT :limit
+""")
+
+
+async def thread(session: AsyncSession, conversation: Conversation, *, limit: int, cursor: str | None) -> Page[Line]:
+    """What was said in both directions, newest first."""
+    before = decode(cursor) if cursor is not None else None
+    limit = min(limit, MAX_PAGE)
+    asked = {"contact": conversation.contact_id, "sender": conversation.sender_id, "before": before}
+    rows: Sequence[Row[Any]] = (await session.execute(_THREAD, {**asked, "limit": limit + 1})).all()
+    lines = [
+        Line(
+            id=row.id,
+            is_inbound=row.is_inbound,
+            kind=row.kind,
+            words=row.words if row.is_inbound else replies.words_of(row.parameters),
+            status=row.status,
+            skip_reason=row.skip_reason,
+            error=row.error,
+            intent=row.intent,
+            campaign_name=row.campaign_name,
+            author=row.author,
+            at=row.at,
+        )
+        for row in rows[:limit]
+    ]
+    return Page(lines, encode(lines[-1].id) if len(rows) > limit else None)
+
+
+async def answer(
+    session: AsyncSession, conversation_id: UUID, words: str, *, actor: Actor, settings: Settings, now: datetime
+) -> Message:
+    """Queue a person's answer, to be sent before the service window ends.
+
+    Whoever answers an unassigned conversation takes it. Raises RuleViolation for an empty or too long text, Conflict
+    when the window has closed.
+    """
+    body = words.strip()
+    if not 1 <= len(body) <= replies.TEXT_BODY:
+        raise RuleViolation(f"an answer has 1 to {replies.TEXT_BODY} characters", field="text")
+    conversation = await get(session, conversation_id, lock=True)
+    ends_at = conversation.last_inbound_at + SERVICE_WINDOW
+    if now >= ends_at - timedelta(seconds=5):
+        raise Conflict(
+            "the 24 hours in which free text is allowed are over: wait until the person writes, or send a template",
+            reason="window_closed",
+            window_ended_at=ends_at.isoformat(),
+        )
+    contact = await contacts.get(session, conversation.contact_id)
+    message = await replies.queue_reply(
+        session,
+        contact,
+        conversation.sender_id,
+        replies.text_content(body),
+        kind=ReplyKind.PERSON,
+        until=ends_at,
+        settings=settings,
+        now=now,
+        user_id=actor.user_id,
+    )
+    conversation.unread, conversation.handed_over = 0, False
+    conversation.status, conversation.closed_at = ConversationStatus.OPEN, None
+    conversation.assignee_id = conversation.assignee_id or actor.user_id
+    await session.flush()
+    return message
+
+
+async def read(session: AsyncSession, conversation_id: UUID) -> Conversation:
+    """Somebody has looked: nothing is unread."""
+    conversation = await get(session, conversation_id, lock=True)
+    conversation.unread = 0
+    return conversation
+
+
+async def close(session: AsyncSession, conversation_id: UUID, *, now: datetime) -> Conversation:
+    """Done, until the person writes again. Closing a closed one changes nothing."""
+    conversation = await get(session, conversation_id, lock=True)
+    if conversation.status is not ConversationStatus.CLOSED:
+        conversation.status, conversation.closed_at = ConversationStatus.CLOSED, now
+        conversation.unread, conversation.handed_over = 0, False
+    return conversation
+
+
+async def reopen(session: AsyncSession, conversation_id: UUID, *, now: datetime) -> Conversation:
+    conversation = await get(session, conversation_id, lock=True)
+    if conversation.status is not ConversationStatus.OPEN:
+        conversation.status, conversation.opened_at, conversation.closed_at = ConversationStatus.OPEN, now, None
+    return conversation
+
+
+async def assign(session: AsyncSession, conversation_id: UUID, user_id: UUID | None) -> Conversation:
+    """Give the conversation to somebody who may answer, or to nobody; raises RuleViolation for anybody else."""
+    conversation = await get(session, conversation_id, lock=True)
+    if user_id is not None and user_id not in {user.id for user in await agents(session)}:
+        raise RuleViolation("this user may not answer people: choose another", field="user_id")
+    conversation.assignee_id = user_id
+    return conversation
+
+
+async def agents(session: AsyncSession) -> list[User]:
+    """Everybody who may answer people, by name."""
+    able = (User.role.in_(AGENTS), User.disabled_at.is_(None))
+    return list(await session.scalars(select(User).where(*able).order_by(User.name)))
