@@ -32,6 +32,7 @@ from api.health import HealthController
 from api.imports import ImportController
 from api.ingest import Ingest
 from api.links import LinkController
+from api.privacy import PrivacyController, RequestController
 from api.rates import RateController
 from api.senders import SenderController
 from api.session import SessionController
@@ -72,6 +73,8 @@ def create_app(
             SessionController,
             SenderController,
             ContactController,
+            PrivacyController,
+            RequestController,
             ImportController,
             AudienceController,
             ConsentController,

@@ -207,3 +207,20 @@ class InboundIntent(StrEnum):
     OPT_IN = "opt_in"
     HELP = "help"
     AMBIGUOUS = "ambiguous"
+
+
+class RequestKind(StrEnum):
+    """What a person may ask about their data (GDPR articles 15 to 18, 20 and 21)."""
+
+    ACCESS = "access"
+    PORTABILITY = "portability"
+    ERASURE = "erasure"
+    OBJECTION = "objection"
+    RECTIFICATION = "rectification"
+    RESTRICTION = "restriction"
+
+
+class RequestStatus(StrEnum):
+    OPEN = "open"
+    DONE = "done"
+    REFUSED = "refused"

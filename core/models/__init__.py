@@ -18,6 +18,7 @@ from core.models.contact import Contact, ContactAddress
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, Rate
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
+from core.models.request import DataRequest
 from core.models.sender import Sender
 from core.models.template import Media, Template, TemplateVersion
 from core.models.webhook import InboundMessage, ParkedStatus, WebhookEvent, WebhookField
@@ -38,6 +39,7 @@ __all__ = [
     "Contact",
     "ContactAddress",
     "Conversion",
+    "DataRequest",
     "Export",
     "IdempotencyKey",
     "Import",
