@@ -33,6 +33,7 @@ from api.imports import ImportController
 from api.ingest import Ingest
 from api.links import LinkController
 from api.privacy import PrivacyController, RequestController
+from api.profiles import AttributeController, ProfileController
 from api.rates import RateController
 from api.senders import SenderController
 from api.session import SessionController
@@ -73,6 +74,8 @@ def create_app(
             SessionController,
             SenderController,
             ContactController,
+            ProfileController,
+            AttributeController,
             PrivacyController,
             RequestController,
             ImportController,

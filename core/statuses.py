@@ -171,6 +171,16 @@ class Category(StrEnum):
     SERVICE = "service"
 
 
+class AttributeKind(StrEnum):
+    """What an attribute of contacts holds."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    DATE = "date"
+    BOOLEAN = "boolean"
+    CHOICE = "choice"
+
+
 class AudienceKind(StrEnum):
     STATIC = "static"
     RULE = "rule"

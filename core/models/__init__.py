@@ -14,7 +14,7 @@ from core.models.consent import (
     Purpose,
     Suppression,
 )
-from core.models.contact import Contact, ContactAddress
+from core.models.contact import AttributeDefinition, Contact, ContactAddress
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, Rate
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
@@ -26,6 +26,7 @@ from core.models.work import Export, Import, ImportRow, LakeHead
 
 __all__ = [
     "ApiKey",
+    "AttributeDefinition",
     "Audience",
     "AudienceMember",
     "AuditEntry",

@@ -6,6 +6,7 @@ while: `scrub_late` takes them out again, every night.
 """
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +36,7 @@ from core.models import (
     PendingWithdrawal,
     WebhookEvent,
 )
-from core.services import consents
+from core.services import consents, profiles
 from core.services.people import Actor
 from core.settings import Settings
 from core.statuses import DeliveryStatus, WebhookStatus, WorkStatus
@@ -74,29 +75,45 @@ async def erase(
     Raises NotFound; Conflict when they are erased already, or while a message to them is on its way, webhooks about
     them are not recorded yet, or an import or export is at work that may hold them.
     """
-    if contact_id not in await stored.lock_contacts(session, [contact_id]):
+    ids = await profiles.same_person(session, contact_id)
+    if contact_id not in await stored.lock_contacts(session, ids):
         raise NotFound("no such contact", contact_id=str(contact_id))
     contact = await session.get_one(Contact, contact_id, populate_existing=True)
     if contact.erased_at is not None:
         raise Conflict("this person was erased before", erased_at=contact.erased_at.isoformat())
-    traces = await traces_of(session, contact)
-    await _refuse_while_busy(session, contact_id, traces)
+    if contact.merged_into is not None:
+        raise Conflict("this contact was merged into another: erase that one", contact_id=str(contact.merged_into))
+    traces = await traces_of(session, ids)
+    await _refuse_while_busy(session, ids, traces)
     erased = Erased(contact_id)
-    await _messages(session, contact_id, now, erased)
-    await _what_was_said(session, contact_id, traces, erased)
-    await _files(session, contact, traces, erased)
-    await _records(session, contact_id, traces, erased)
-    await _seal(session, contact_id, actor, keyring, settings, now, request_id, reason, erased)
+    counted: Counter[str] = Counter()
+    for each in reversed(ids):  # those merged into the person first, so that the person's own event is the last
+        erased.counts, erased.kept = {}, {}
+        await _messages(session, each, now, erased)
+        await _what_was_said(session, each, traces, erased)
+        await _files(session, each, traces, erased)
+        await _records(session, each, traces, erased)
+        await _seal(session, each, actor, keyring, settings, now, request_id, reason, erased)
+        await _particulars(session, each, now, erased)
+        counted.update(erased.counts)
+        counted.update({f"kept {name}": count for name, count in erased.kept.items()})
+    erased.counts = {name: count for name, count in counted.items() if not name.startswith("kept ")}
+    erased.kept = {name.removeprefix("kept "): n for name, n in counted.items() if name.startswith("kept ")}
+    return erased
+
+
+async def _particulars(session: AsyncSession, contact_id: UUID, now: datetime, erased: Erased) -> None:
+    """Evidence, addresses, and what the contact's row says."""
+    contact = await session.get_one(Contact, contact_id, populate_existing=True)
     erased.counts |= {
         "evidence": await _changed(session, delete(ConsentEvidence).where(ConsentEvidence.contact_id == contact_id)),
         "addresses": await _changed(session, delete(ContactAddress).where(ContactAddress.contact_id == contact_id)),
-        "attributes": len(contact.attributes),
+        "attributes": len(contact.attributes) + len(contact.tags),
     }
     contact.name = contact.language = contact.time_zone = contact.import_id = None
     contact.first_seen_at = contact.last_seen_at = None
-    contact.attributes, contact.erased_at = {}, now
+    contact.attributes, contact.tags, contact.erased_at = {}, [], now
     await session.flush()
-    return erased
 
 
 def remove_files(files: list[Path]) -> None:
@@ -109,16 +126,17 @@ async def _changed(session: AsyncSession, statement: Update | Delete) -> int:
     return cast(CursorResult[Any], await session.execute(statement)).rowcount
 
 
-async def traces_of(session: AsyncSession, contact: Contact) -> Traces:
-    """Everything the person is recognised by: every address they ever had, their name, their id."""
-    rows = list(await session.scalars(select(ContactAddress).where(ContactAddress.contact_id == contact.id)))
+async def traces_of(session: AsyncSession, ids: list[UUID]) -> Traces:
+    """Everything the person is recognised by: every address they ever had, their names, their ids."""
+    rows = list(await session.scalars(select(ContactAddress).where(stored.among(ContactAddress.contact_id, ids))))
     numbers = [number for row in rows if row.kind in NUMBERS for number in (row.value, row.match_key)]
     user_ids = [row.value for row in rows if row.kind not in NUMBERS]
-    return Traces.of(numbers=numbers, words=[contact.name, str(contact.id), *user_ids])
+    names = list(await session.scalars(select(Contact.name).where(stored.among(Contact.id, ids))))
+    return Traces.of(numbers=numbers, words=[*names, *map(str, ids), *user_ids])
 
 
-async def _refuse_while_busy(session: AsyncSession, contact_id: UUID, traces: Traces) -> None:
-    sending = (Message.contact_id == contact_id, Message.status == DeliveryStatus.SENDING)
+async def _refuse_while_busy(session: AsyncSession, ids: list[UUID], traces: Traces) -> None:
+    sending = (stored.among(Message.contact_id, ids), Message.status == DeliveryStatus.SENDING)
     if await session.scalar(select(Message.id).where(*sending).limit(1)):
         raise Conflict("a message to this person is on its way: try again in a minute")
     waiting = select(WebhookEvent.body).where(WebhookEvent.status == WebhookStatus.WAITING)
@@ -217,19 +235,22 @@ _IMPORTS = text("""
 """)
 
 
-async def _files(session: AsyncSession, contact: Contact, traces: Traces, erased: Erased) -> None:
+async def _files(session: AsyncSession, contact_id: UUID, traces: Traces, erased: Erased) -> None:
     """Blank import rows and name the files to go: uploads that had the person, exports that name them."""
-    found = {"contact": contact.id, "pattern": traces.pattern, "words": list(traces.words)}
+    origin = await session.scalar(select(Contact.import_id).where(Contact.id == contact_id))
+    found = {"contact": contact_id, "pattern": traces.pattern, "words": list(traces.words)}
     rows = [row.import_id for row in await session.execute(_IMPORT_ROWS, found)]
-    named = {*rows, *([contact.import_id] if contact.import_id else [])}
-    uploads = (await session.execute(_IMPORTS, {"named": list(named), "contact": contact.id})).all()
-    erased.files += [path for row in uploads if (path := Path(row.path)).exists()]
-    erased.counts |= {"import_rows": len(rows), "import_files": len(erased.files), "export_files": 0}
-    for export in await session.scalars(select(Export).where(Export.path.is_not(None))):
-        path = Path(str(export.path))
-        if path.exists() and await asyncio.to_thread(names_person, path, traces):
-            erased.files.append(path)
-            erased.counts["export_files"] += 1
+    named = {*rows, *([origin] if origin else [])}
+    uploads = (await session.execute(_IMPORTS, {"named": list(named), "contact": contact_id})).all()
+    files = [path for row in uploads if (path := Path(row.path)).exists() and path not in erased.files]
+    packages = [
+        path
+        for export in await session.scalars(select(Export).where(Export.path.is_not(None)))
+        if (path := Path(str(export.path))).exists() and path not in erased.files
+        if await asyncio.to_thread(names_person, path, traces)
+    ]
+    erased.files += [*files, *packages]
+    erased.counts |= {"import_rows": len(rows), "import_files": len(files), "export_files": len(packages)}
 
 
 async def _records(session: AsyncSession, contact_id: UUID, traces: Traces, erased: Erased) -> None:
