@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from benchmarks import machine
+from benchmarks.audience import audience
 from benchmarks.crash import crash
 from benchmarks.expand import expand
 from benchmarks.growth import growth
@@ -61,6 +62,12 @@ BENCHMARKS = {
         "cost per message and peak memory by the number of queued rows",
         "[MESSAGES=5000 ROWS=10000 100000 1000000]",
         lambda given: growth(given.sizes),
+        90,
+    ),
+    "audience": Benchmark(
+        "seconds to count and to list a rule with an attribute, a consent and clicks",
+        "[PEOPLE=1000000 [EVENTS=20000000]]",
+        lambda given: audience(given.sizes),
         90,
     ),
     "crash": Benchmark(

@@ -29,6 +29,7 @@ RECORD_WEBHOOKS = "record_webhooks"
 RUN_IMPORT = "run_import"
 BUILD_AUDIT = "build_audit"
 REFRESH_LAKE = "refresh_lake"
+COUNT_AUDIENCE = "count_audience"
 
 IN_HAND_S = 9  # how long work stays with a worker that has stopped breathing
 

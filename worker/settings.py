@@ -18,7 +18,7 @@ from core.keys import Keyring
 from core.log import set_up_logging
 from core.settings import Settings, get_settings
 from core.whatsapp.client import WhatsAppClient
-from worker import exporting, importing, keeping, lake, recording, sending
+from worker import counting, exporting, importing, keeping, lake, recording, sending
 from worker.parts import CONNECTIONS, Parts
 
 log = structlog.get_logger()
@@ -87,6 +87,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             kept(queue.RUN_IMPORT, importing.run_import),
             kept(queue.BUILD_AUDIT, exporting.build_audit),
             kept(queue.REFRESH_LAKE, lake.refresh_lake),
+            kept(queue.COUNT_AUDIENCE, counting.count_audience),
         ],
         cron_jobs=[
             cron(sending.ring_due, second=EVERY_2_S, run_at_startup=True),
@@ -97,6 +98,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             cron(recording.settle_consents, second=15),
             cron(recording.sign_checkpoint, minute=EVERY_5_MIN, second=30),
             cron(lake.ring_refresh, second=EVERY_10_S),
+            cron(counting.ring_counts, second=25),
             cron(keeping.keep_to_terms, hour=3, minute=17, timeout=LONG_S),
         ],
         redis_settings=queue.redis_settings(settings.valkey_url),

@@ -1,6 +1,6 @@
 """Every table, so that importing this package makes the metadata complete."""
 
-from core.models.audience import Audience, AudienceMember
+from core.models.audience import Audience, AudienceMember, ContactAction
 from core.models.base import Model
 from core.models.campaign import Campaign, CampaignVariant
 from core.models.consent import (
@@ -38,6 +38,7 @@ __all__ = [
     "ConsentEvidence",
     "ConsentState",
     "Contact",
+    "ContactAction",
     "ContactAddress",
     "Conversion",
     "DataRequest",

@@ -15,7 +15,7 @@ from core.services import people
 from core.settings import Settings
 from core.statuses import Role
 from sandbox.simulation import Sandbox
-from worker import exporting, importing, lake, recording, sending
+from worker import counting, exporting, importing, lake, recording, sending
 from worker.parts import Parts
 
 PASSWORD = "correct horse battery"
@@ -26,6 +26,7 @@ JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "run_import": importing.run_import,
     "build_audit": exporting.build_audit,
     "refresh_lake": lake.refresh_lake,
+    "count_audience": counting.count_audience,
 }
 
 
