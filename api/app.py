@@ -34,6 +34,8 @@ from api.hooks import HookController
 from api.imports import ImportController
 from api.ingest import Ingest
 from api.links import LinkController
+from api.privacy import PrivacyController, RequestController
+from api.profiles import AttributeController, ProfileController
 from api.rates import RateController
 from api.replies import HoldController, WordingController
 from api.routing import RoutingController
@@ -77,6 +79,10 @@ def create_app(
             SessionController,
             SenderController,
             ContactController,
+            ProfileController,
+            AttributeController,
+            PrivacyController,
+            RequestController,
             ImportController,
             AudienceController,
             ConsentController,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from benchmarks import machine
+from benchmarks.audience import audience
 from benchmarks.crash import crash
 from benchmarks.expand import expand
 from benchmarks.growth import growth
@@ -69,6 +70,12 @@ BENCHMARKS = {
         "[SECONDS=60 [PER_SECOND=3300]]",
         lambda given: ingest(given.sizes),
         15,
+    ),
+    "audience": Benchmark(
+        "seconds to count and to list a rule with an attribute, a consent and clicks",
+        "[PEOPLE=1000000 [EVENTS=20000000]]",
+        lambda given: audience(given.sizes),
+        90,
     ),
     "crash": Benchmark(
         "duplicates and silent losses when a part is killed in mid-campaign (--seed, --write)",

@@ -205,6 +205,16 @@ class RateCategory(StrEnum):
     SERVICE = "service"
 
 
+class AttributeKind(StrEnum):
+    """What an attribute of contacts holds."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    DATE = "date"
+    BOOLEAN = "boolean"
+    CHOICE = "choice"
+
+
 class AudienceKind(StrEnum):
     STATIC = "static"
     RULE = "rule"
@@ -326,3 +336,20 @@ class HookStatus(StrEnum):
     WAITING = "waiting"
     DELIVERED = "delivered"
     FAILED = "failed"
+
+
+class RequestKind(StrEnum):
+    """What a person may ask about their data (GDPR articles 15 to 18, 20 and 21)."""
+
+    ACCESS = "access"
+    PORTABILITY = "portability"
+    ERASURE = "erasure"
+    OBJECTION = "objection"
+    RECTIFICATION = "rectification"
+    RESTRICTION = "restriction"
+
+
+class RequestStatus(StrEnum):
+    OPEN = "open"
+    DONE = "done"
+    REFUSED = "refused"

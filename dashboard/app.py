@@ -33,6 +33,7 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("Campaigns", "results", "Results", CAMPAIGN_READERS, True),
     ("Campaigns", "new_campaign", "New campaign", CAMPAIGN_MAKERS, False),
     ("Campaigns", "review", "Review", CAMPAIGN_MAKERS, False),
+    ("People", "contacts", "Contacts", CAMPAIGN_MAKERS | {R.COMPLIANCE, R.APPROVER}, True),
     ("People", "audiences", "Audiences", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("People", "imports", "Import", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("Compliance", "compliance", "Consent and audits", COMPLIANCE, True),

@@ -19,7 +19,7 @@ from core.keys import Keyring
 from core.log import set_up_logging
 from core.settings import Settings, get_settings
 from core.whatsapp.client import WhatsAppClient
-from worker import expanding, exporting, hooks, importing, lake, recording, sending
+from worker import counting, expanding, exporting, hooks, importing, keeping, lake, recording, sending
 from worker.parts import CONNECTIONS, Parts
 
 log = structlog.get_logger()
@@ -89,6 +89,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             kept(queue.BUILD_AUDIT, exporting.build_audit),
             kept(queue.REFRESH_LAKE, lake.refresh_lake),
             kept(queue.DELIVER_HOOKS, hooks.deliver_hooks),
+            kept(queue.COUNT_AUDIENCE, counting.count_audience),
         ],
         cron_jobs=[
             cron(sending.ring_due, second=EVERY_2_S, run_at_startup=True),
@@ -102,6 +103,8 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             cron(lake.ring_refresh, second=EVERY_10_S),
             cron(hooks.sweep_hooks, second=EVERY_2_S),
             cron(hooks.forget_deliveries, hour=3, minute=10, second=0),
+            cron(counting.ring_counts, second=25),
+            cron(keeping.keep_to_terms, hour=3, minute=17, timeout=LONG_S),
         ],
         redis_settings=queue.redis_settings(settings.valkey_url),
         job_serializer=queue.pack,

@@ -15,7 +15,7 @@ from core.services import people
 from core.settings import Settings
 from core.statuses import Role
 from sandbox.simulation import Sandbox
-from worker import expanding, exporting, hooks, importing, lake, recording, sending
+from worker import counting, expanding, exporting, hooks, importing, lake, recording, sending
 from worker.parts import Parts
 
 PASSWORD = "correct horse battery"
@@ -27,6 +27,7 @@ JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "build_audit": exporting.build_audit,
     "refresh_lake": lake.refresh_lake,
     "deliver_hooks": hooks.deliver_hooks,
+    "count_audience": counting.count_audience,
 }
 
 
