@@ -30,6 +30,7 @@ from core.models import (
     Export,
     IdempotencyKey,
     Import,
+    ImportChange,
     InboundMessage,
     Message,
     ParkedStatus,
@@ -255,6 +256,7 @@ async def _files(session: AsyncSession, contact_id: UUID, traces: Traces, erased
 
 async def _records(session: AsyncSession, contact_id: UUID, traces: Traces, erased: Erased) -> None:
     members = await _changed(session, delete(AudienceMember).where(AudienceMember.contact_id == contact_id))
+    await session.execute(delete(ImportChange).where(ImportChange.contact_id == contact_id))
     blank = {"note": None, "outcome": None, "identity_proof": None}
     await session.execute(update(DataRequest).where(DataRequest.contact_id == contact_id).values(blank))
     answers = [
