@@ -271,6 +271,7 @@ class MessageOut(Struct):
     error: str | None
     attempt: int
     queued_at: datetime
+    permitted_at: datetime | None
     accepted_at: datetime | None
     sent_at: datetime | None
     delivered_at: datetime | None
@@ -290,6 +291,7 @@ class MessageOut(Struct):
             error=message.error,
             attempt=message.attempt,
             queued_at=message.queued_at,
+            permitted_at=message.permitted_at,
             accepted_at=message.accepted_at,
             sent_at=message.sent_at,
             delivered_at=message.delivered_at,
