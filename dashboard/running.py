@@ -41,7 +41,7 @@ def canary(campaign: Campaign) -> None:
     if plan is None or found is None or not found.size:
         return
     st.subheader("The first few people")
-    tiles = controls.cells(4, min_width=150)
+    tiles = controls.cells(4, min_width=110)
     for tile, label, number in zip(
         tiles,
         ("Delivered", "Read", "Failed", "Opted out"),
