@@ -55,6 +55,7 @@ from core.log import set_up_logging
 from core.queue import Ringer
 from core.services import consents
 from core.settings import Settings, get_settings
+from core.whatsapp.calls import CallBudget
 from core.whatsapp.client import WhatsAppClient
 
 log = structlog.get_logger()
@@ -153,6 +154,7 @@ def _running(
             version=settings.whatsapp_version,
             app_id=settings.whatsapp_app_id,
             connections=10,
+            budget=CallBudget(pool),
             transport=provider,
         )
         parts = Parts(

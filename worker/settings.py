@@ -18,6 +18,7 @@ from core.errors import SettingsError
 from core.keys import Keyring
 from core.log import set_up_logging
 from core.settings import Settings, get_settings
+from core.whatsapp.calls import CallBudget
 from core.whatsapp.client import WhatsAppClient
 from worker import counting, expanding, exporting, hooks, importing, keeping, lake, recording, sending
 from worker.parts import CONNECTIONS, Parts
@@ -50,6 +51,7 @@ async def start(ctx: dict[str, Any]) -> None:
             version=settings.whatsapp_version,
             app_id=settings.whatsapp_app_id,
             connections=2 * settings.worker_concurrency,
+            budget=CallBudget(pool),
             transport=ctx.get("provider"),
         ),
         keyring=Keyring.load(settings.data_dir),

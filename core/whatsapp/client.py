@@ -13,6 +13,7 @@ from core.consent.gate import SendPermit
 from core.errors import RuleViolation, Unavailable
 from core.statuses import DeliveryStatus
 from core.whatsapp import payloads
+from core.whatsapp.calls import CallBudget
 from core.whatsapp.errors import ProviderError, explain
 
 SEND_TIMEOUT_S = 5.0
@@ -57,13 +58,20 @@ class WhatsAppClient:
     """One access token's view of the Cloud API."""
 
     def __init__(
-        self, http: httpx.AsyncClient, transport: httpx.AsyncBaseTransport, *, version: str, app_id: str = ""
+        self,
+        http: httpx.AsyncClient,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        version: str,
+        app_id: str = "",
+        budget: CallBudget | None = None,
     ) -> None:
         """`transport` is the one `http` uses: a send goes to it directly (see `send`)."""
         self.http = http
         self.transport = transport
         self.version = version
         self.app_id = app_id
+        self.budget = budget
         self._headers = httpx.Headers(
             {
                 "authorization": http.headers["authorization"],
@@ -84,9 +92,10 @@ class WhatsAppClient:
         app_id: str = "",
         connections: int = 100,
         timeout_s: float = SEND_TIMEOUT_S,
+        budget: CallBudget | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> Self:
-        """A client with a pool of `connections`; close it with `aclose`."""
+        """A client with a pool of `connections`; close it with `aclose`. `budget` limits its management calls."""
         used = transport or AiohttpTransport(client=lambda: _session(connections))
         http = httpx.AsyncClient(
             base_url=url,
@@ -95,7 +104,7 @@ class WhatsAppClient:
             transport=used,
             follow_redirects=False,
         )
-        return cls(http, used, version=version, app_id=app_id)
+        return cls(http, used, version=version, app_id=app_id, budget=budget)
 
     async def aclose(self) -> None:
         await self.http.aclose()
@@ -213,7 +222,9 @@ class WhatsAppClient:
         return f"/{self.version}/{path}"
 
     async def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """A management call; raises RuleViolation with the provider's words, or Unavailable."""
+        """A management call; raises RuleViolation with the provider's words, Unavailable, or TooManyRequests."""
+        if self.budget is not None:
+            await self.budget.take()
         try:
             response = await self.http.request(method, self._path(path), **arguments)
         except httpx.RequestError as broken:

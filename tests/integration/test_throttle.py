@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from bisect import bisect_left
 from uuid import uuid4
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from core import live
+from core.errors import TooManyRequests
+from core.whatsapp.calls import CALLS_PER_HOUR, CallBudget
 from worker.throttle import MOST_AHEAD_S, PAIR_BURST, PAIR_EVERY_S, Limit, count_inbound, pace, slow_down, start
 
 
@@ -132,3 +135,23 @@ async def test_what_comes_in_makes_room_and_a_refusal_slows_down(valkey_url: str
         slower = await start(valkey, limit, [uuid4()], within_s=1.0)
         assert slower is not None and slower.spacing_s > 1.3 * late.spacing_s
         assert 0.69 < await live.share(valkey, limit.name) < 0.75
+
+
+async def test_no_hour_holds_more_management_calls_than_the_provider_allows(valkey_url: str) -> None:
+    now, taken = EPOCH_US, []
+    async with Redis.from_url(valkey_url) as valkey:
+        await valkey.delete("throttle:management")
+        budget = CallBudget(valkey)
+        for _ in range(1500):
+            now += 2_400_000 if random.random() < 0.9 else 60_000_000
+            for _ in range(random.choice([1, 2, 8])):
+                try:
+                    await budget.take(now_us=now)
+                    taken.append(now)
+                except TooManyRequests as refused:
+                    assert refused.retry_after_s >= 1
+        await valkey.delete("throttle:management")
+
+    starts = [bisect_left(taken, at - 3_600_000_000) for at in taken]
+    assert max(at - first + 1 for at, first in enumerate(starts)) <= CALLS_PER_HOUR
+    assert len(taken) > CALLS_PER_HOUR / 3
