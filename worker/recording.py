@@ -1,15 +1,19 @@
 """Recording: what webhooks said, folded into rows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
+from sqlalchemy import select
 
 from core import queue
 from core.clock import utc_now
 from core.consent import ledger
+from core.models import Sender
 from core.queue import transaction
 from core.services import consents, webhook_log, webhooks
 from worker.parts import Parts
+from worker.throttle import count_inbound, throughput
 
 log = structlog.get_logger()
 
@@ -21,10 +25,20 @@ async def record_webhooks(ctx: dict[str, Any]) -> int:
     while not parts.stopping.is_set():
         async with transaction(parts.sessions, parts.doorbell) as session:
             done = await webhooks.record_waiting(session, keyring=parts.keyring, settings=parts.settings)
+        if done.inbound:
+            await _make_room(parts, done.inbound)
         total += done.bodies
         if not done.bodies:
             return total
     return total
+
+
+async def _make_room(parts: Parts, inbound: Mapping[str, int]) -> None:
+    """What people write counts against a number's throughput like what is sent from it."""
+    async with parts.sessions() as session:
+        theirs = list(await session.scalars(select(Sender).where(Sender.phone_number_id.in_(inbound))))
+    for sender in theirs:
+        await count_inbound(parts.valkey, throughput(sender), inbound[sender.phone_number_id])
 
 
 async def sweep_webhooks(ctx: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ from core.whatsapp.client import Outcome
 from core.whatsapp.errors import ERRORS
 from worker.parts import Parts
 from worker.rendering import Unusable
-from worker.throttle import Limit, pace, slow_down, start
+from worker.throttle import Limit, pace, slow_down, start, throughput
 
 log = structlog.get_logger()
 
@@ -131,11 +131,6 @@ async def _lanes(session: AsyncSession, sender: Sender) -> list[Lane]:
         select(Campaign.id, Campaign.messages_per_minute).where(*going, has_due).order_by(Campaign.id)
     )
     return lanes + [Lane(campaign_id, pace) for campaign_id, pace in rows]
-
-
-def throughput(sender: Sender) -> Limit:
-    """The number's own limit, shared by all that is sent from it and all that comes in."""
-    return Limit(live.sender_limit(sender.id), sender.messages_per_second)
 
 
 async def send_batch(parts: Parts, sender: Sender, lane: Lane, people: int | None = None) -> int:

@@ -15,7 +15,9 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
+from core import live
 from core.live import WON_BACK_PER_S
+from core.models import Sender
 
 MOST_AHEAD_S = 0.5  # nothing is handed out further into the future: what goes first must not wait behind bulk
 MARGIN = 0.99  # of the limit; the provider's clock is not ours
@@ -97,7 +99,8 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 for _, key in ipairs(KEYS) do
     local free = math.max(now, tonumber(redis.call('GET', key) or '0'))
-    redis.call('SET', key, string.format('%.0f', free + tonumber(ARGV[1])), 'PX', 60000)
+    free = math.max(free, math.min(free + tonumber(ARGV[1]), now + 1000000))
+    redis.call('SET', key, string.format('%.0f', free), 'PX', 60000)
 end
 """
 
@@ -121,6 +124,11 @@ class Limit:
     @property
     def interval_us(self) -> float:
         return 1_000_000 / (self.per_second * MARGIN)
+
+
+def throughput(sender: Sender) -> Limit:
+    """The number's own limit, shared by all that is sent from it and all that comes in."""
+    return Limit(live.sender_limit(sender.id), sender.messages_per_second)
 
 
 @dataclass(frozen=True)
@@ -169,7 +177,10 @@ async def start(
 
 
 async def count_inbound(valkey: Redis, limit: Limit, count: int) -> None:
-    """What people wrote counts against the number's throughput as well: our own messages make room for it."""
+    """What people wrote counts against the number's throughput as well: our own messages make room for it.
+
+    For a second at most: the provider counts by the second, and what came in has come in already.
+    """
     keys = [f"throttle:pace:{limit.name}", f"throttle:start:{limit.name}"]
     await cast(Awaitable[None], valkey.eval(_TAKE, len(keys), *keys, f"{count * limit.interval_us:.0f}"))
 

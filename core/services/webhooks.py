@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -86,6 +86,7 @@ class Recorded:
 
     bodies: int
     set_aside: int
+    inbound: Counter[str] = field(default_factory=Counter)  # messages people wrote, by the number they wrote to
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ async def record_waiting(session: AsyncSession, *, keyring: Keyring, settings: S
             except (SQLAlchemyError, AppError, ValueError) as poison:
                 bad[each.id] = _sentence(poison)
     await _mark(session, [each.id for each in waiting if each.id not in bad], bad)
-    return Recorded(len(waiting), len(bad))
+    inbound = Counter(said.phone_number_id for each in good if each.is_first for said in each.parsed.inbound)
+    return Recorded(len(waiting), len(bad), inbound)
 
 
 def _sentence(poison: Exception) -> str:

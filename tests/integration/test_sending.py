@@ -416,7 +416,7 @@ async def test_what_an_earlier_campaign_still_has_to_send_is_not_given_to_a_late
     reviewed = (await stack.client.post(f"/api/campaigns/{plan['id']}/review")).json()
     assert reviewed["allowance"] is None
     second = await launched(stack, plan)
-    await sending.expand_campaign(stack.ctx, second["id"])
+    await expanding.expand_campaign(stack.ctx, second["id"])
     await with_tier(stack, "TIER_50")
     async with stack.sessions() as session:
         sender = await senders.get(session, UUID(first["sender_id"]))
@@ -479,3 +479,14 @@ async def test_a_limiter_s_refusals_never_make_a_message_fail(stack: Stack) -> N
     assert await statuses(stack) == {"queued": 1}
     waiting = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["waiting"]
     assert waiting["reason"] in ("throttled", "not_before")
+
+
+async def test_what_people_write_counts_against_the_number_s_throughput(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:1])
+    key = f"throttle:start:sender:{campaign['sender_id']}"
+    assert not await stack.parts.valkey.exists(key)
+
+    await stack.steer("POST", "inbound", {"phone": PEOPLE[0], "kind": "text", "text": "Hello"})
+    await stack.settle()
+
+    assert await stack.parts.valkey.exists(key)
