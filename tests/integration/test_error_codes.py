@@ -78,7 +78,8 @@ def check(code: int, action: Action, found: Aftermath) -> None:
     if action in FINAL:
         assert (found.status, found.error_code, found.attempt) == (DeliveryStatus.FAILED, known, 1)
     else:
-        counts = 1 if explain(code).retryable else 0  # a refusal that stops number or template is nobody's attempt
+        row = explain(code)  # a limiter's refusal, or one that stops number or template, is nobody's attempt
+        counts = 1 if row.retryable and not row.limiter else 0
         assert (found.status, found.error_code, found.attempt) == (DeliveryStatus.QUEUED, known, counts)
     assert found.refusals == {known}  # once, or once more by a batch that was on its way when the number was stopped
     assert found.is_later == explain(code).retryable
