@@ -12,7 +12,10 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.crash import crash
 from benchmarks.expand import expand
+from benchmarks.gate import gate
 from benchmarks.growth import growth
+from benchmarks.imports import imports
+from benchmarks.ledger import ledger
 from benchmarks.pause import pause
 from benchmarks.report import Report
 from benchmarks.send import send
@@ -62,6 +65,24 @@ BENCHMARKS = {
         "[MESSAGES=5000 ROWS=10000 100000 1000000]",
         lambda given: growth(given.sizes),
         90,
+    ),
+    "import": Benchmark(
+        "rows per second of a CSV with consents, and the worker's memory; libphonenumber alone and an ORM loop",
+        "[ROWS=1000000]",
+        lambda given: imports(given.sizes),
+        60,
+    ),
+    "ledger": Benchmark(
+        "events per second sealed by 16 writers and in bulk, and checked by verify.py",
+        "[EVENTS=1000000]",
+        lambda given: ledger(given.sizes),
+        60,
+    ),
+    "gate": Benchmark(
+        "permits per second for batches of 50",
+        "[PEOPLE=50000]",
+        lambda given: gate(given.sizes),
+        30,
     ),
     "crash": Benchmark(
         "duplicates and silent losses when a part is killed in mid-campaign (--seed, --write)",
