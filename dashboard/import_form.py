@@ -20,8 +20,12 @@ SHOWN = ("phone", "name", "country", "action", "occurred_at")
 
 def upload() -> None:
     """Choose a file, see how it is read, then check or import it; the import shown next is the one begun here."""
+    begun = st.session_state.setdefault("imports_begun", 0)  # a file that was taken in leaves the form
     file = st.file_uploader(
-        "File", type=KINDS, key="file", help="CSV, TSV, XLSX or Parquet; only a column of phone numbers is required."
+        "File",
+        type=KINDS,
+        key=f"file_{begun}",
+        help="CSV, TSV, XLSX or Parquet; only phone numbers are required.",
     )
     if file is None:
         st.caption(
@@ -116,7 +120,7 @@ def _columns(file: UploadedFile, found: FilePreview) -> dict[str, str]:
 def _described(form: FileFormat) -> str:
     if form.kind != "csv":
         return {"xlsx": "Excel workbook, first sheet", "parquet": "Parquet"}[form.kind]
-    encoding = (form.encoding or "").replace("_", "-")
+    encoding = words.ENCODINGS.get(form.encoding or "", (form.encoding or "").replace("_", "-"))
     return f"Text in {encoding}, columns separated by {words.DELIMITERS.get(form.delimiter or ',', 'commas')}"
 
 
@@ -147,18 +151,15 @@ def _preview(file: UploadedFile, options: Json) -> None:
 
 
 def _buttons(file: UploadedFile, options: Json, *, ready: bool) -> None:
-    check, now, _ = st.columns([1, 1, 3])
-    with check:
+    with st.container(horizontal=True):
         checking = st.button(
             "Check all rows",
             type="primary",
             key="check_import",
             disabled=not ready,
-            width="stretch",
             help="Gives every row its verdict and writes nothing. You confirm afterwards.",
         )
-    with now:
-        starting = st.button("Import now", key="start_import", disabled=not ready, width="stretch")
+        starting = st.button("Import now", key="start_import", disabled=not ready)
     if checking or starting:
         name = f"import_{file.file_id}_{checking}"
         started = session.client().start_import(
@@ -166,4 +167,5 @@ def _buttons(file: UploadedFile, options: Json, *, ready: bool) -> None:
         )
         controls.done_with(name)
         st.session_state["import_shown"], st.session_state["earlier"] = started.id, None
+        st.session_state["imports_begun"] += 1
         st.rerun()

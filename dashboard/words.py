@@ -102,6 +102,16 @@ MERGES = {
     "overwrite": "Replace with what the file says",
     "skip": "Leave people we know as they are",
 }
+ENCODINGS = {
+    "utf-8": "UTF-8",
+    "utf-8-sig": "UTF-8",
+    "utf-16": "UTF-16",
+    "cp932": "Shift-JIS",
+    "shift_jis": "Shift-JIS",
+    "euc_jp": "EUC-JP",
+    "cp1252": "Windows Latin",
+    "latin_1": "Latin-1",
+}
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 CONSENT_STATES = {

@@ -71,21 +71,28 @@ def _steer(work: Import, what: str) -> None:
     st.rerun()
 
 
+_BUTTONS = (
+    (("checked",), "Import these rows", "confirm"),
+    (("paused",), "Go on", "resume"),
+    (("waiting", "running"), "Pause", "pause"),
+    (("waiting", "running", "paused", "checked"), "Stop here", "cancel"),
+)
+
+
 def _controls(work: Import, zone: str) -> None:
     """What can be done with the import now."""
     if not session.may_run_campaigns():
         return
-    places = st.columns([1, 1, 3])
-    if work.status == "checked" and places[0].button("Import these rows", type="primary", key="confirm_import"):
-        _steer(work, "confirm")
-    if work.status in ("waiting", "running") and places[0].button("Pause", key="pause_import", width="stretch"):
-        _steer(work, "pause")
-    if work.status == "paused" and places[0].button("Go on", type="primary", key="resume_import", width="stretch"):
-        _steer(work, "resume")
-    if work.status in ("waiting", "running", "paused", "checked"):
-        label = "Discard" if work.status == "checked" else "Stop here"
-        if places[1].button(label, key="cancel_import", width="stretch"):
-            _steer(work, "cancel")
+    pressed = ""
+    with st.container(horizontal=True):
+        for status, label, what in _BUTTONS:
+            first = what in ("confirm", "resume")
+            if work.status in status and st.button(
+                label, key=f"{what}_import", type="primary" if first else "secondary"
+            ):
+                pressed = what
+    if pressed:
+        _steer(work, pressed)
     if work.undo_until is not None:
         with st.popover("Undo this import", key="undo_open"):
             st.caption(
