@@ -13,8 +13,11 @@ from benchmarks import machine
 from benchmarks.audience import audience
 from benchmarks.crash import crash
 from benchmarks.expand import expand
+from benchmarks.gate import gate
 from benchmarks.growth import growth
+from benchmarks.imports import imports
 from benchmarks.ingest import ingest
+from benchmarks.ledger import ledger
 from benchmarks.optout_race import optout_race
 from benchmarks.pause import pause
 from benchmarks.report import Report
@@ -83,6 +86,24 @@ BENCHMARKS = {
         "[PEOPLE=1000000 [EVENTS=20000000]]",
         lambda given: audience(given.sizes),
         90,
+    ),
+    "import": Benchmark(
+        "rows per second of a CSV with consents, and the worker's memory; libphonenumber alone and an ORM loop",
+        "[ROWS=1000000]",
+        lambda given: imports(given.sizes),
+        60,
+    ),
+    "ledger": Benchmark(
+        "events per second sealed by 16 writers and in bulk, and checked by verify.py",
+        "[EVENTS=1000000]",
+        lambda given: ledger(given.sizes),
+        60,
+    ),
+    "gate": Benchmark(
+        "permits per second for batches of 50",
+        "[PEOPLE=50000]",
+        lambda given: gate(given.sizes),
+        30,
     ),
     "crash": Benchmark(
         "duplicates and silent losses when a part is killed in mid-campaign (--seed, --write)",

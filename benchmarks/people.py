@@ -47,22 +47,23 @@ async def _consent(stack: Stack, ids: list[UUID]) -> None:
     if notice is None:
         raise Unavailable("the installation has no notice for marketing")
     for at in range(0, len(ids), CHUNK):
-        acts = [_act(contact_id, notice.id) for contact_id in ids[at : at + CHUNK]]
+        acts = [act_of(contact_id, notice.id, f"form-{contact_id}") for contact_id in ids[at : at + CHUNK]]
         async with stack.sessions.begin() as session:
             await consents.record(session, acts, keyring=stack.keyring, settings=stack.settings, now=utc_now())
 
 
-def _act(contact_id: UUID, notice_id: UUID) -> Act:
+def act_of(contact_id: UUID, notice_id: UUID, record: str) -> Act:
+    """A provable consent to marketing, given in a web form."""
     return Act(
         contact_id=contact_id,
         event_type=EventType.GRANTED,
         purpose="marketing",
         source="web_form",
-        source_key=f"form-{contact_id}",
+        source_key=record,
         occurred_at=utc_now(),
         actor=ActorType.DATA_SUBJECT,
         method=Method.WEB_FORM,
         collection_point="checkout",
         notice_id=notice_id,
-        evidence={"record": f"form-{contact_id}"},
+        evidence={"record": record},
     )

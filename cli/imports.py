@@ -5,17 +5,31 @@ import json
 import mimetypes
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cli.api_client import ApiClient, Json, connect
-from cli.output import console, say, table
+from cli.output import console, interactive, say, table
 from core.errors import RuleViolation
 from core.settings import Settings
 
 POLL_S = 0.3
-WAITING = ("waiting", "running")
+UNDONE = {
+    "removed": "people removed",
+    "restored": "people put back as they were",
+    "memberships": "taken off their audience",
+    "kept": "people stay, because of what they said or were sent",
+}
+WAITING = ("waiting", "running", "undoing")
+ENDED = ("done", "checked", "paused", "undone")
+MENDED = {
+    "lost_plus": "had lost the plus",
+    "lost_zero": "had lost the leading zero",
+    "decimal_point": "had been turned into a decimal",
+}
 
 
 async def upload(client: ApiClient, file: Path, options: Json) -> Json:
@@ -32,12 +46,16 @@ async def upload(client: ApiClient, file: Path, options: Json) -> Json:
 
 
 async def follow(client: ApiClient, work: Json, progress: Callable[[int, int | None], None]) -> Json:
-    """Wait for the end of an import; raises RuleViolation with the reason when it failed as a whole."""
+    """Wait until an import has ended or been paused; raises RuleViolation with the reason when it failed as a whole.
+
+    While the file is read, before the first row is recorded, `progress` hears the rows read and no total.
+    """
     while work["status"] in WAITING:
         await asyncio.sleep(POLL_S)
         work = await client.get(f"/api/imports/{work['id']}")
-        progress(work["rows_done"], work["rows_total"])
-    if work["status"] != "done":
+        total = work["rows_total"]
+        progress(work["rows_read"] if total is None else work["rows_done"], total)
+    if work["status"] not in ENDED:
         raise RuleViolation(f"{work['filename']} was not imported: {work['error'] or work['status']}")
     return work
 
@@ -50,6 +68,8 @@ def show_verdicts(work: Json, shown_on: Console) -> None:
     shown.add_section()
     shown.add_row("rows in the file", f"{work['rows_total'] or 0:,}", style="bold")
     shown_on.print(shown)
+    for what, rows in work.get("notes", {}).items():
+        shown_on.print(f"{rows:,} phone numbers {MENDED.get(what, what)}, and were mended.")
 
 
 def balances(work: Json) -> bool:
@@ -70,15 +90,70 @@ def bar() -> Progress:
     return Progress(*columns, console=shown_on, disable=not shown_on.is_terminal)
 
 
-async def run(settings: Settings, api_key: str | None, file: Path, options: Json) -> int:
-    """Import a file; 1 when rows were rejected, so that a script notices."""
+async def run(settings: Settings, api_key: str | None, file: Path, options: Json, *, yes: bool) -> int:
+    """Import a file; 1 when rows were rejected, so that a script notices.
+
+    With `dry_run` every row gets its verdict first, and nothing is written until somebody says so (`yes`).
+    """
     async with connect(settings, api_key) as client:
+        work = await _followed(client, await upload(client, file, options), "Importing")
+        show_verdicts(work, console())
+        if work["status"] == "checked":
+            if not (yes or (interactive() and typer.confirm("Nothing is written yet. Import these rows?"))):
+                say(f"Nothing was written. kairan imports confirm {work['id']} imports these rows.")
+                return _result(settings, work)
+            work = await _followed(client, await client.post(f"/api/imports/{work['id']}/confirm"), "Importing")
+            show_verdicts(work, console())
+        return _result(settings, work)
+
+
+async def _followed(client: ApiClient, work: Json, doing: str) -> Json:
+    """Wait with a bar; Ctrl-C leaves the import going on, and says how to stop it."""
+    try:
         with bar() as progress:
-            shown = progress.add_task(f"Importing {file.name}", total=None)
-            work = await upload(client, file, options)
-            work = await follow(client, work, lambda done, total: progress.update(shown, completed=done, total=total))
-    show_verdicts(work, console())
+            shown = progress.add_task(f"{doing} {work['filename']}", total=None)
+            return await follow(client, work, lambda done, total: progress.update(shown, completed=done, total=total))
+    except asyncio.CancelledError:
+        say(f"The import goes on without you. kairan imports pause {work['id']} pauses it.")
+        raise
+
+
+def _result(settings: Settings, work: Json) -> int:
     rejected = work["verdicts"].get("rejected", 0)
     if rejected:
-        say(f"Rejected rows with the reason beside each: {settings.own_api_url}/api/imports/{work['id']}/rejects.csv")
+        say(f"Rejected rows with the reason beside each: kairan imports rejects {work['id']}")
     return 1 if rejected else 0
+
+
+async def show_all(settings: Settings, api_key: str | None) -> int:
+    """The newest imports, one a line."""
+    async with connect(settings, api_key) as client:
+        works = (await client.get("/api/imports", limit=50))["items"]
+    shown = table("Import", "File", "Status", "Started", "Rows", numbers=1)
+    for work in works:
+        shown.add_row(
+            work["id"], work["filename"], work["status"], work["created_at"][:16], f"{work['rows_total'] or 0:,}"
+        )
+    console().print(shown)
+    return 0
+
+
+async def steer(settings: Settings, api_key: str | None, import_id: UUID, what: str) -> int:
+    """Confirm, pause, resume, cancel or undo an import; what goes on is followed to its end."""
+    async with connect(settings, api_key) as client:
+        work = await client.post(f"/api/imports/{import_id}/{what}")
+        if work["status"] in WAITING:
+            work = await _followed(client, work, {"undo": "Undoing"}.get(what, "Importing"))
+            show_verdicts(work, console())
+    for taken, count in (work["undone"] or {}).items():
+        say(f"{count:,} {UNDONE.get(taken, taken)}")
+    say(f"{work['filename']}: {work['status']}")
+    return 0
+
+
+async def rejects(settings: Settings, api_key: str | None, import_id: UUID, to: Path) -> int:
+    """Fetch the rejected rows with their reasons as CSV."""
+    async with connect(settings, api_key) as client:
+        await client.download(f"/api/imports/{import_id}/rejects.csv", to)
+    say(f"Written to {to}")
+    return 0

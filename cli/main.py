@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
 from core.errors import AppError, SettingsError
-from core.statuses import Role
+from core.statuses import MergePolicy, Role
 
 app = typer.Typer(
     help="Kairan: WhatsApp campaigns and analytics that never message anyone twice or without consent.",
@@ -27,9 +28,11 @@ contacts = typer.Typer(help="What one person asks about their data.", rich_marku
 messages = typer.Typer(help="Messages whose answer never came.", rich_markup_mode=None)
 webhooks = typer.Typer(help="What the provider told us, and recording it again.", rich_markup_mode=None)
 audit = typer.Typer(help="Packages of consent evidence.", rich_markup_mode=None)
+imports_group = typer.Typer(help="Files on their way in: pause, go on, undo.", rich_markup_mode=None)
 GROUPS = {
     "users": users,
     "keys": keys,
+    "imports": imports_group,
     "lake": lake,
     "contacts": contacts,
     "messages": messages,
@@ -193,6 +196,11 @@ def import_file(
     file: Annotated[Path, typer.Argument(help="CSV, TSV, XLSX or Parquet with a phone column.")],
     region: Annotated[str, typer.Option(help="Country of numbers without prefix, such as DE.")] = "",
     audience: Annotated[str, typer.Option(help="Name of a list to add the people to.")] = "",
+    zone: Annotated[str, typer.Option(help="Zone of times without one, such as Europe/Berlin.")] = "",
+    merge: Annotated[MergePolicy, typer.Option(help="What may change about people known already.")] = MergePolicy.FILL,
+    column: Annotated[list[str] | None, typer.Option(help="FIELD=COLUMN of the file, such as phone=Kontakt.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Give every row its verdict, then ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --check: import without asking.")] = False,
     key: ApiKey = None,
 ) -> int:
     """Import contacts and consents, and show what became of every row."""
@@ -200,8 +208,75 @@ def import_file(
     from core.settings import get_settings
 
     settings = get_settings()
-    options = {"region": region.upper() or settings.country} | ({"audience_name": audience} if audience else {})
-    return asyncio.run(imports.run(settings, key, file, options))
+    pairs = [each.partition("=") for each in column or []]
+    if any(not equals for _, equals, _ in pairs):
+        raise typer.BadParameter("write FIELD=COLUMN, such as phone=Kontakt", param_hint="--column")
+    options: dict[str, object] = {"region": region.upper() or settings.country, "merge": merge.value, "dry_run": check}
+    options |= {"columns": {ours.strip(): theirs.strip() for ours, _, theirs in pairs}}
+    options |= {name: value for name, value in (("audience_name", audience), ("zone", zone)) if value}
+    return asyncio.run(imports.run(settings, key, file, options, yes=yes))
+
+
+ImportId = Annotated[UUID, typer.Argument(help="As kairan imports list shows it.")]
+
+
+@imports_group.command("list")
+def list_imports(key: ApiKey = None) -> int:
+    """Show the newest imports."""
+    from cli import imports
+    from core.settings import get_settings
+
+    return asyncio.run(imports.show_all(get_settings(), key))
+
+
+def _steer(import_id: UUID, what: str, key: str | None) -> int:
+    from cli import imports
+    from core.settings import get_settings
+
+    return asyncio.run(imports.steer(get_settings(), key, import_id, what))
+
+
+@imports_group.command("confirm")
+def confirm_import(import_id: ImportId, key: ApiKey = None) -> int:
+    """Import for real what was checked."""
+    return _steer(import_id, "confirm", key)
+
+
+@imports_group.command("pause")
+def pause_import(import_id: ImportId, key: ApiKey = None) -> int:
+    """Stop after the rows in hand."""
+    return _steer(import_id, "pause", key)
+
+
+@imports_group.command("resume")
+def resume_import(import_id: ImportId, key: ApiKey = None) -> int:
+    """Go on behind the last row recorded."""
+    return _steer(import_id, "resume", key)
+
+
+@imports_group.command("cancel")
+def cancel_import(import_id: ImportId, key: ApiKey = None) -> int:
+    """Leave the rest of the file out; what was recorded stays."""
+    return _steer(import_id, "cancel", key)
+
+
+@imports_group.command("undo")
+def undo_import(import_id: ImportId, key: ApiKey = None) -> int:
+    """Take back people, values and memberships it brought, within 7 days; never what people said."""
+    return _steer(import_id, "undo", key)
+
+
+@imports_group.command("rejects")
+def fetch_rejects(
+    import_id: ImportId,
+    to: Annotated[Path, typer.Option(help="File to write.")] = Path("rejects.csv"),
+    key: ApiKey = None,
+) -> int:
+    """Fetch the rejected rows with their reasons as CSV."""
+    from cli import imports
+    from core.settings import get_settings
+
+    return asyncio.run(imports.rejects(get_settings(), key, import_id, to))
 
 
 @lake.command("refresh")

@@ -12,7 +12,7 @@ from functools import cache
 from typing import ClassVar
 
 import phonenumbers
-from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumber, ValidationResult
+from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumber, PhoneNumberType, ValidationResult
 from phonenumbers.timezone import time_zones_for_number
 from phonenumbers.tzdata import TIMEZONE_DATA
 
@@ -258,15 +258,29 @@ def _read(raw: str, region: str) -> PhoneNumber:
             raise PhoneError(PhoneFault.DAMAGED_BY_SPREADSHEET)
         text = _tidy(text, region)
     number = _parse(text, region)
-    if not text.startswith("+") and not phonenumbers.is_possible_number(_unify(number)):
-        # 81-90-… in a file of another country: a country prefix without its plus, if that makes a real number
-        try:
-            international = phonenumbers.parse("+" + text.lstrip("0"))
-        except NumberParseException:
-            return number
-        if phonenumbers.is_valid_number(_unify(international)):
-            return international
-    return number
+    return number if text.startswith("+") else _with_lost_plus(text, number)
+
+
+def _with_lost_plus(text: str, national: PhoneNumber) -> PhoneNumber:
+    """The number as if its plus had been lost, where that is likelier: 81-90-…, or 4917… in a German file.
+
+    That is where it makes a real number and the national reading makes none, or a mobile number where the national
+    reading makes a landline: whoever has WhatsApp has a mobile.
+    """
+    if text.startswith("0") and phonenumbers.is_possible_number(_unify(national)):
+        return national
+    try:
+        international = phonenumbers.parse("+" + text.lstrip("0"))
+    except NumberParseException:
+        return national
+    if not phonenumbers.is_valid_number(_unify(international)):
+        return national
+    if not phonenumbers.is_possible_number(_unify(national)):
+        return international
+    is_mobile = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
+    same_country = international.country_code == national.country_code
+    likelier = same_country and phonenumbers.number_type(_unify(international)) in is_mobile
+    return international if likelier and phonenumbers.number_type(_unify(national)) not in is_mobile else national
 
 
 def _tidy(text: str, region: str) -> str:

@@ -215,6 +215,16 @@ class ApiClient:
     def import_rows(self, import_id: str, verdict: str, limit: int = 50) -> list[p.ImportRow]:
         return self._get(f"/api/imports/{import_id}/rows", p.Page[p.ImportRow], verdict=verdict, limit=limit).items
 
+    def preview_import(self, filename: str, content: bytes, options: Json) -> p.FilePreview:
+        form = {"options": json.dumps(options)}
+        return self._decode(
+            self._send("POST", "/api/imports/preview", form=form, file=(filename, content)), p.FilePreview
+        )
+
+    def steer_import(self, import_id: str, what: str) -> p.Import:
+        """`what`: confirm, pause, resume, cancel or undo."""
+        return self._decode(self._send("POST", f"/api/imports/{quote(import_id, safe='')}/{what}"), p.Import)
+
     def rejects(self, import_id: str) -> bytes:
         return self._send("GET", f"/api/imports/{import_id}/rejects.csv")
 

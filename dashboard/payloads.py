@@ -110,15 +110,46 @@ class Import(Struct):
     bytes: int
     status: str
     created_at: datetime
+    dry_run: bool = False
     error: str | None = None
+    rows_read: int = 0
     rows_total: int | None = None
     rows_done: int = 0
     verdicts: dict[str, int] = {}
+    notes: dict[str, int] = {}
+    undo_until: datetime | None = None
+    undone: dict[str, int] | None = None
 
 
 class ImportRow(Struct):
     row_number: int
     reason: str | None = None
+
+
+class FileFormat(Struct):
+    kind: str
+    encoding: str | None = None
+    delimiter: str | None = None
+
+
+class PreviewRow(Struct):
+    row_number: int
+    phone: str | None
+    country: str | None
+    action: str | None
+    occurred_at: datetime | None
+    problem: str | None
+    mended: list[str]
+    values: dict[str, str]
+    attributes: dict[str, str]
+
+
+class FilePreview(Struct):
+    format: FileFormat
+    header: list[str]
+    fields: list[str]
+    columns: dict[str, str]
+    rows: list[PreviewRow]
 
 
 class Variant(Struct):

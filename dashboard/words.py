@@ -74,6 +74,47 @@ VERDICTS = {
     "rejected": ("Rejected", "the row cannot be used; see the reason"),
 }
 
+FIELDS = {
+    "phone": "Phone",
+    "name": "Name",
+    "language": "Language",
+    "country": "Country",
+    "time_zone": "Time zone",
+    "action": "Opt-in or opt-out",
+    "purpose": "Purpose",
+    "occurred_at": "When they agreed",
+    "method": "How they agreed",
+    "collection_point": "Where they agreed",
+    "notice_id": "Notice shown",
+    "source_system": "Source system",
+    "source_record_id": "Record in that system",
+    "evidence_ref": "Where the proof is",
+    "evidence_sha256": "SHA-256 of the proof",
+    "collected_by": "Who collected it",
+    "confirmed_at": "When they confirmed",
+}
+MENDED = {
+    "lost_plus": "had lost the plus",
+    "lost_zero": "had lost the leading zero",
+    "decimal_point": "had been turned into a decimal",
+}
+MERGES = {
+    "fill": "Fill in what is blank",
+    "overwrite": "Replace with what the file says",
+    "skip": "Leave people we know as they are",
+}
+ENCODINGS = {
+    "utf-8": "UTF-8",
+    "utf-8-sig": "UTF-8",
+    "utf-16": "UTF-16",
+    "cp932": "Shift-JIS",
+    "shift_jis": "Shift-JIS",
+    "euc_jp": "EUC-JP",
+    "cp1252": "Windows Latin",
+    "latin_1": "Latin-1",
+}
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
 CONSENT_STATES = {
     "none": "No consent",
     "pending": "Waiting for confirmation",
@@ -107,6 +148,10 @@ CONSENT_REASONS = {
 WORK = {
     "waiting": "Waiting",
     "running": "Running",
+    "paused": "Paused",
+    "checked": "Checked, nothing written yet",
+    "undoing": "Being undone",
+    "undone": "Undone",
     "done": "Done",
     "failed": "Failed",
     "cancelled": "Cancelled",

@@ -166,11 +166,11 @@ async def _in(session: AsyncSession, import_id: UUID, allowed: tuple[ImportStatu
 
 # Somebody who said something, or was written to, stays, without what the import said about them.
 _REMOVE = text("""
-    WITH some AS MATERIALIZED (
+    WITH part AS MATERIALIZED (
         SELECT id FROM contacts WHERE import_id = :import_id ORDER BY id LIMIT :limit FOR UPDATE),
     gone AS (
-        DELETE FROM contacts c USING some
-         WHERE c.id = some.id AND c.consent_version = 0 AND c.first_seen_at IS NULL AND c.erased_at IS NULL
+        DELETE FROM contacts c USING part
+         WHERE c.id = part.id AND c.consent_version = 0 AND c.first_seen_at IS NULL AND c.erased_at IS NULL
            AND NOT EXISTS (SELECT FROM messages m WHERE m.contact_id = c.id)
            AND NOT EXISTS (SELECT FROM inbound_messages i WHERE i.contact_id = c.id)
            AND NOT EXISTS (SELECT FROM pending_withdrawals w WHERE w.contact_id = c.id)
@@ -178,18 +178,18 @@ _REMOVE = text("""
         RETURNING c.id),
     kept AS (
         UPDATE contacts c SET import_id = NULL, name = NULL, language = NULL, attributes = '{}'
-          FROM some WHERE c.id = some.id AND c.id NOT IN (SELECT id FROM gone)
+          FROM part WHERE c.id = part.id AND c.id NOT IN (SELECT id FROM gone)
         RETURNING c.id)
     SELECT (SELECT count(*) FROM gone) AS gone, (SELECT count(*) FROM kept) AS kept
 """)
 
 # A value that somebody has changed since stays as it is now.
 _RESTORE = text("""
-    WITH some AS MATERIALIZED (
+    WITH part AS MATERIALIZED (
         SELECT i.contact_id, i.before, i.after FROM import_changes i JOIN contacts c ON c.id = i.contact_id
          WHERE i.import_id = :import_id ORDER BY i.contact_id LIMIT :limit FOR NO KEY UPDATE OF c),
     done AS (
-        DELETE FROM import_changes i USING some WHERE i.import_id = :import_id AND i.contact_id = some.contact_id)
+        DELETE FROM import_changes i USING part WHERE i.import_id = :import_id AND i.contact_id = part.contact_id)
     UPDATE contacts c
        SET name = CASE WHEN s.before ? 'name' AND c.name = s.after->>'name' THEN s.before->>'name' ELSE c.name END,
            language = CASE WHEN s.before ? 'language' AND c.language = s.after->>'language'
@@ -205,7 +205,7 @@ _RESTORE = text("""
                                       THEN s.before->('attributes.' || a.key) ELSE a.value END AS value
                      FROM jsonb_each(c.attributes) a) each
                 WHERE value <> 'null')
-      FROM some s WHERE c.id = s.contact_id
+      FROM part s WHERE c.id = s.contact_id
 """)
 
 

@@ -3,70 +3,11 @@
 import streamlit as st
 
 from core.settings import get_settings
-from dashboard import controls, format, markup, session, words
-from dashboard.payloads import Import, Json
+from dashboard import controls, format, import_form, markup, session, words
+from dashboard.payloads import Import
 
-OPEN = ("waiting", "running")
-KINDS = ["csv", "tsv", "txt", "xlsx"]
+OPEN = ("waiting", "running", "undoing")
 DOWNLOADED = ("rejected", "not_sendable")  # verdicts whose rows can be fetched with their reasons
-
-
-def _columns(text: str) -> dict[str, str]:
-    """`phone = Telefon` lines as a mapping; lines without `=` are ignored."""
-    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return {ours.strip(): theirs.strip() for ours, theirs in pairs if ours.strip() and theirs.strip()}
-
-
-def _options() -> Json:
-    """How the file is to be read, as the API takes it."""
-    options: Json = {}
-    left, right = st.columns(2)
-    with left:
-        region = st.text_input(
-            "Country of numbers without a prefix",
-            get_settings().country,
-            key="region",
-            max_chars=2,
-            help="Two letters: DE turns 0170 1234567 into +49 170 1234567.",
-        )
-        options["region"] = (region or get_settings().country).strip().upper()
-    with right:
-        target = st.selectbox(
-            "Put the people into", ["No audience", "A new audience", "An audience we have"], key="into"
-        )
-        if target == "A new audience":
-            options["audience_name"] = (st.text_input("Its name", key="audience_name") or "").strip()
-        elif target == "An audience we have":
-            lists = [audience for audience in session.client().audiences() if audience.kind == "static"]
-            chosen = st.selectbox("Which", lists, format_func=lambda a: a.name, key="audience_id")
-            if chosen:
-                options["audience_id"] = chosen.id
-    with st.expander("My columns have other names"):
-        st.caption("English and Japanese headers are known. Otherwise one line each, ours = yours.")
-        mapping = _columns(st.text_area("Columns", key="columns", placeholder="phone = Telefon\nname = Vorname") or "")
-        if mapping:
-            options["columns"] = mapping
-    return options
-
-
-def _upload() -> None:
-    file = st.file_uploader(
-        "File", type=KINDS, key="file", help="CSV, TSV or XLSX with a header row; only `phone` is required."
-    )
-    if file is None:
-        st.caption(
-            "Consent columns (action, method, occurred_at, collection_point, …) make people reachable. "
-            "Without them contacts are saved but cannot be messaged. Whoever opted out stays opted out."
-        )
-        return
-    options = _options()
-    unnamed = options.get("audience_name") == ""
-    if st.button("Import", type="primary", key="start_import", disabled=unnamed):
-        name = f"import_{file.file_id}"
-        started = session.client().start_import(file.name, file.getvalue(), options, controls.once_key(name))
-        controls.done_with(name)
-        st.session_state["import_shown"], st.session_state["earlier"] = started.id, None
-        st.rerun()
 
 
 def _verdicts(work: Import) -> None:
@@ -82,15 +23,21 @@ def _verdicts(work: Import) -> None:
             "What it means": [*(meaning for _, meaning, _ in rows), ""],
         }
     )
-    if work.status == "done" and counted == total:
+    if work.status in ("done", "checked", "undone") and counted == total:
         st.caption(f"The verdicts add up to the file: {format.count(counted)} of {format.count(total)} rows.")
     elif work.status == "done":
         st.error(f"The verdicts ({format.count(counted)}) do not add up to the file ({format.count(total)} rows).")
+    mended = [
+        f"{format.count(rows)} {'number' if rows == 1 else 'numbers'} {words.MENDED.get(what, words.plain(what))}"
+        for what, rows in work.notes.items()
+    ]
+    if mended:
+        st.caption(f"Mended on the way in, as spreadsheets do this to numbers: {', '.join(mended)}.")
 
 
 def _rejects(work: Import) -> None:
     refused = [verdict for verdict in DOWNLOADED if work.verdicts.get(verdict)]
-    if work.status != "done" or not refused:
+    if work.status in OPEN or not refused:
         return
     client = session.client()
     sample = client.import_rows(work.id, refused[0], limit=5)
@@ -105,18 +52,77 @@ def _rejects(work: Import) -> None:
     )
 
 
+def _advance(work: Import) -> None:
+    """A bar while the work is under way: first the file is read, then its rows are recorded."""
+    total = work.rows_total or 0
+    if work.status == "undoing":
+        st.progress(1.0, "Taking back people, values and memberships…")
+    elif not total:
+        st.progress(0.0, f"Reading the file: {format.count(work.rows_read)} rows so far")
+    else:
+        what = "checked" if work.dry_run else "recorded"
+        said = f"{format.count(work.rows_done)} of {format.count(total)} rows {what}"
+        st.progress(min(1.0, work.rows_done / total), said)
+
+
+def _steer(work: Import, what: str) -> None:
+    session.client().steer_import(work.id, what)
+    st.session_state["import_status"] = ""
+    st.rerun()
+
+
+_BUTTONS = (
+    (("checked",), "Import these rows", "confirm"),
+    (("paused",), "Go on", "resume"),
+    (("waiting", "running"), "Pause", "pause"),
+    (("waiting", "running", "paused", "checked"), "Stop here", "cancel"),
+)
+
+
+def _controls(work: Import, zone: str) -> None:
+    """What can be done with the import now."""
+    if not session.may_run_campaigns():
+        return
+    pressed = ""
+    with st.container(horizontal=True):
+        for status, label, what in _BUTTONS:
+            first = what in ("confirm", "resume")
+            if work.status in status and st.button(
+                label, key=f"{what}_import", type="primary" if first else "secondary"
+            ):
+                pressed = what
+    if pressed:
+        _steer(work, pressed)
+    if work.undo_until is not None:
+        with st.popover("Undo this import", key="undo_open"):
+            st.caption(
+                "People it brought are removed, values it changed go back, and it leaves its audience. "
+                "What people said about consent stays, above all opt-outs; so does everybody who was written to. "
+                f"Possible until {format.instant(work.undo_until, zone)}."
+            )
+            if st.button("Undo it", key="undo_import", type="primary"):
+                _steer(work, "undo")
+    if work.undone is not None and work.status == "undone":
+        taken = work.undone
+        st.success(
+            f"Undone: {format.count(taken.get('removed', 0))} people removed, "
+            f"{format.count(taken.get('restored', 0))} put back as they were, "
+            f"{format.count(taken.get('memberships', 0))} taken off the audience. "
+            f"{format.count(taken.get('kept', 0))} stay, because of what they said or were sent."
+        )
+
+
 def _progress(import_id: str, zone: str) -> None:
     with session.guard("progress"):
         work = session.client().import_(import_id)
         st.subheader(markup.markdown_text(work.filename))
         state = words.WORK.get(work.status, words.plain(work.status))
         st.caption(f"{state} · {format.size(work.bytes)} · started {format.instant(work.created_at, zone)}")
-        total = work.rows_total or 0
         if work.error:
             st.error(work.error)
-        if work.status in OPEN:
-            said = f"{format.count(work.rows_done)} of {format.count(total) if total else 'an unknown number of'} rows"
-            st.progress(min(1.0, work.rows_done / total) if total else 0.0, said)
+        if work.status in (*OPEN, "paused"):
+            _advance(work)
+        _controls(work, zone)
         _verdicts(work)
         _rejects(work)
         if work.status != st.session_state.get("import_status"):
@@ -147,11 +153,11 @@ def _history(zone: str) -> None:
 st.title("Import")
 zone = get_settings().time_zone
 if session.may_run_campaigns():
-    _upload()
+    import_form.upload()
 result = st.container()
 _history(zone)
 import_shown = st.session_state.get("import_shown")
 if import_shown:
-    running = st.session_state.get("import_status", "running") in OPEN
+    running = st.session_state.get("import_status", "running") in ("", *OPEN)
     with result:
         st.fragment(_progress, run_every=1 if running else None)(import_shown, zone)

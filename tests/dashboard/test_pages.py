@@ -361,3 +361,28 @@ def test_a_campaign_without_rows_is_said_to_be_prepared(dashboard: Visit) -> Non
 
     assert "Recipients are being prepared: 0 so far." in said(live)
     assert "The reports know no message of this campaign yet" in said(results)
+
+
+def test_a_file_is_previewed_checked_confirmed_and_its_columns_chosen(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "imports")
+    rows = "Kontakt;Name;Ort\n4917012345678;Jürgen;Köln\n12;Bo;Ulm\n"
+    at.file_uploader(key="file_0").upload("leute.csv", rows.encode("cp1252"), "text/csv").run()
+
+    assert not at.exception
+    assert "Text in Windows Latin, columns separated by semicolons" in said(at)
+    assert "No column was recognised as phone numbers" in said(at)
+    assert at.button(key="check_import").disabled
+    (phone,) = [box for box in at.selectbox if (box.key or "").startswith("column_phone_")]
+    phone.select("Kontakt").run()
+
+    assert not at.exception
+    assert "had lost the plus" in said(at)
+    assert "the phone number is too short" in said(at)
+    at.button(key="check_import").click().run()
+
+    assert not at.exception
+    assert "leute" in said(at).split("Earlier imports")[0]
+    at.button(key="pause_import").click().run()
+    assert "Paused" in said(at)
+    at.button(key="cancel_import").click().run()
+    assert "Cancelled" in said(at)

@@ -1,15 +1,18 @@
 """Recording: once, together, and never reviving anybody."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from core.consent import ledger
-from core.consent.acts import ActorType, Method
+from core.consent.acts import Act, ActorType, Method
 from core.consent.state import EventType, Grade, State
 from core.db import Sessions
 from core.errors import Conflict, NotFound, RuleViolation, Unavailable
@@ -26,7 +29,7 @@ from core.models import (
     Suppression,
 )
 from core.services import consents
-from core.services.consents import NOBODY
+from core.services.consents import NOBODY, Newcomer
 from core.settings import Settings
 from tests.integration.consent.people import NOW, SENDER, World
 
@@ -411,3 +414,93 @@ async def test_a_stop_reaches_every_address_of_the_person(world: World) -> None:
         refs = set(await session.scalars(select(Suppression.ref)))
     assert len(refs) == 2
     assert world.keyring.address_refs("JP.1")[0] in refs
+
+
+async def test_a_row_of_the_ledger_that_is_not_what_its_text_says_is_refused(world: World) -> None:
+    """Columns, hash, place and time are checked by the database, whoever writes the row."""
+    (person,) = await world.contacts()
+    await world.record(world.grant(person))
+    like_last = """
+        INSERT INTO consent_events (seq, core, leaf_hash, event_id, event_type, subject_id, purpose, controller, grade,
+                                    method, next_state, reason, expires_at, recorded_at, source_event_ref)
+        SELECT {seq}, text, {hash}, (said->>'event_id')::uuid, {type}, (said->>'subject_id')::uuid, said->>'purpose',
+               said->>'controller_id', said->>'grade', said->>'method', said->>'next_state', said->>'reason',
+               said->>'expires_at', said->>'recorded_at', said->>'source_event_ref'
+          FROM (SELECT seq, leaf_hash, core::jsonb || jsonb_build_object(
+                       'seq', seq + 1, 'prev', leaf_hash, 'event_id', gen_random_uuid(), 'source_event_ref', 'r',
+                       'recorded_at', {at}) AS said
+                  FROM consent_events ORDER BY seq DESC LIMIT 1) AS last, LATERAL (SELECT said::text AS text) AS made
+    """
+    right = {
+        "seq": "(said->>'seq')::bigint",
+        "hash": "encode(sha256('\\x00'::bytea || convert_to(text, 'UTF8')), 'hex')",
+        "type": "said->>'event_type'",
+        "at": "core::jsonb->>'recorded_at'",
+    }
+    wrong = {
+        "seq": ("(said->>'seq')::bigint + 1", "does not follow the head"),
+        "hash": ("repeat('0', 64)", "is not what its text says"),
+        "type": ("'WITHDRAWN'", "is not what its text says"),
+        "at": ("'2020-01-01T00:00:00.000000Z'", "recorded before its predecessor"),
+    }
+    for name, (value, words) in wrong.items():
+        async with world.sessions() as session:
+            with pytest.raises(IntegrityError, match=words):
+                await session.execute(text(like_last.format(**(right | {name: value}))))
+    async with world.sessions.begin() as session:
+        await session.execute(text(like_last.format(**right)))
+
+
+async def test_new_people_who_say_alike_are_recorded_as_each_of_them_alone_would_be(
+    world: World, settings: Settings
+) -> None:
+    """In bulk, an act that differs only by person, time and proof is judged once for all who did it."""
+    kinds: list[dict[str, Any]] = [
+        {"occurred_at": NOW - timedelta(days=1)},
+        {"occurred_at": NOW - timedelta(days=2), "evidence": {"text": "ja"}},
+        {"occurred_at": NOW - timedelta(days=800)},
+        {"occurred_at": NOW + timedelta(hours=1)},
+        {"weakest_grade": Grade.E},
+        {"purpose": "transactional"},
+        {"notice_id": None},
+        {"collection_point": "日本", "language": "ja"},
+    ]
+    common = {"source": "import", "actor": ActorType.IMPORT, "declared_import": True, "method": Method.WEB_FORM}
+
+    def acts(ids: Sequence[UUID], keys: str) -> list[Act]:
+        said = [world.form(each, **common, **kinds[n % 8], source_key=f"{keys}{n}") for n, each in enumerate(ids[:16])]
+        stops = [world.stop(each, **common, source_key=f"{keys}s{n}") for n, each in enumerate(ids[16:])]
+        return said + stops
+
+    known = await world.contacts(20)
+    for one in acts(known, "a"):
+        await world.record(one)
+    made = [uuid4() for _ in range(20)]
+    async with world.sessions.begin() as session:
+        newcomers = [Newcomer(each, "JP", f"+8180{n:08}") for n, each in enumerate(made)]
+        batch = acts(made, "b")
+        judged = await consents.judge(
+            session, batch, keyring=world.keyring, settings=settings, now=NOW, newcomers=newcomers
+        )
+        assert len(judged.exemplars) < len(batch)
+        events = judged.events_of()
+        session.add_all([Contact(id=each, country="JP", consent_version=events[each]) for each in made])
+        await session.flush()
+        await consents.seal(session, judged, keyring=world.keyring, now=NOW)
+
+    own = ("event_id", "subject_id", "seq", "prev", "source_event_ref", "evidence_commit", "recorded_at")
+    async with world.sessions() as session:
+        for alone, together in zip(known, made, strict=True):
+            cores = [
+                [
+                    {k: v for k, v in entry.core.items() if k not in own}
+                    for entry in await consents.history(session, who)
+                ]
+                for who in (alone, together)
+            ]
+            assert cores[0] == cores[1]
+        found, rebuilt = await states(world), await consents.rebuild(session)
+    assert [found.get((str(each), "marketing")) for each in known] == [
+        found.get((str(each), "marketing")) for each in made
+    ]
+    assert rebuilt.repaired == ()
