@@ -108,8 +108,9 @@ class Ingest:
             async with asyncio.timeout(ANSWER_WITHIN_S), self.sessions.begin() as session:
                 await webhooks.store(session, [item.body for item in batch])
         except Exception as failed:  # this task serves every webhook, so it must outlive what nobody foresaw
-            log.error("webhooks.not_stored", bodies=len(batch), error=type(failed).__name__)
-            for item in batch:
+            late, self.waiting, self.waiting_bytes = self.waiting, [], 0  # they have waited as long: no second time-out
+            log.error("webhooks.not_stored", bodies=len(batch) + len(late), error=type(failed).__name__)
+            for item in (*batch, *late):
                 if not item.stored.done():
                     item.stored.set_exception(Unavailable("the webhook could not be stored; send it again"))
             return
