@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -106,6 +107,8 @@ def parse(body: bytes, *, received_at: datetime) -> Parsed:
     parsed = Parsed()
     if b"\\u0000" in body:  # PostgreSQL's texts cannot hold it, and it says nothing
         body = _NUL.sub(rb"\1", body)
+    if _read_plain(parsed, body, received_at):
+        return parsed
     try:
         envelope = msgspec.json.decode(body, type=payloads.Envelope)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
@@ -120,6 +123,23 @@ def parse(body: bytes, *, received_at: datetime) -> Parsed:
             else:
                 _read_change(parsed, entry, change, received_at)
     return parsed
+
+
+_PLAIN = msgspec.json.Decoder(payloads.PlainEnvelope)
+
+
+def _read_plain(parsed: Parsed, body: bytes, received_at: datetime) -> bool:
+    """Take in a body that holds statuses as documented and nothing else; False, and nothing, when it is not one."""
+    try:
+        envelope = _PLAIN.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    values = [change.value for entry in envelope.entry for change in entry.changes]
+    if not all(value.is_only_statuses() for value in values):
+        return False
+    for value in values:
+        _take_statuses(parsed, value.metadata.phone_number_id, value.statuses, received_at)
+    return True
 
 
 def _read_change(parsed: Parsed, entry: payloads.Entry, change: payloads.Change, received_at: datetime) -> None:
@@ -194,26 +214,26 @@ def _read_messages(parsed: Parsed, account: str, value: payloads.MessagesValue, 
 def _read_statuses(parsed: Parsed, number: str, raw: msgspec.Raw, received_at: datetime) -> None:
     """All at once when every one is as documented; one by one, each as far as it goes, when one is not."""
     plain = read(raw, list[payloads.PlainStatus])
-    counted: Counter[str] = Counter()
-    if plain is not None:
-        for status in plain:
-            report = _plain_report(status, number, received_at)
-            if report is None:
-                parsed.fields[f"messages/status/{status.status}"[:100], False] += 1
-            else:
-                counted[status.status] += 1
-                parsed.reports.append(report)
-    else:
-        for each in payloads.items(raw):
-            item = read(each, payloads.StatusItem)
-            found = _plain_report(_plain(item), number, received_at) if item else None
-            if item is None or found is None:
-                parsed.fields[f"messages/status/{item.status if item else '(unreadable)'}"[:100], False] += 1
-            else:
-                counted[item.status] += 1
-                parsed.reports.append(found)
-    for word, count in counted.items():
-        parsed.fields[f"messages/status/{word}"[:100], True] += count
+    if plain is None:
+        items = [read(each, payloads.StatusItem) for each in payloads.items(raw)]
+        plain = [_plain(item) for item in items if item]
+        if len(plain) < len(items):
+            parsed.fields["messages/status/(unreadable)", False] += len(items) - len(plain)
+    _take_statuses(parsed, number, plain, received_at)
+
+
+def _take_statuses(
+    parsed: Parsed, number: str, statuses: Sequence[payloads.PlainStatus], received_at: datetime
+) -> None:
+    counted: dict[tuple[str, bool], int] = {}
+    for status in statuses:
+        report = _plain_report(status, number, received_at)
+        key = (status.status, report is not None)
+        counted[key] = counted.get(key, 0) + 1
+        if report is not None:
+            parsed.reports.append(report)
+    for (word, known), count in counted.items():
+        parsed.fields[f"messages/status/{word}"[:100], known] += count
 
 
 def _plain(item: payloads.StatusItem) -> payloads.PlainStatus:
