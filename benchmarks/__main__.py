@@ -12,8 +12,11 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.crash import crash
 from benchmarks.expand import expand
+from benchmarks.full_loop import full_loop
 from benchmarks.growth import growth
 from benchmarks.ingest import ingest
+from benchmarks.ingest_batch import ingest_batch
+from benchmarks.optout import optout
 from benchmarks.pause import pause
 from benchmarks.report import Report
 from benchmarks.send import send
@@ -69,6 +72,24 @@ BENCHMARKS = {
         "[SECONDS=60 [PER_SECOND=3300]]",
         lambda given: ingest(given.sizes),
         15,
+    ),
+    "ingest-batch": Benchmark(
+        "statuses recorded a second when they come a thousand in a body",
+        "[STATUSES=300000]",
+        lambda given: ingest_batch(given.sizes),
+        15,
+    ),
+    "optout": Benchmark(
+        "milliseconds until a STOP is in the ledger and answered, while statuses pour in",
+        "[SECONDS=30 [STATUSES_PER_SECOND=3300 [STOPS_PER_SECOND=10]]]",
+        lambda given: optout(given.sizes),
+        15,
+    ),
+    "full-loop": Benchmark(
+        "a campaign at the ceiling while every status comes back: pace, losses, the lag of recording",
+        "[MESSAGES=30000]",
+        lambda given: full_loop(given.sizes),
+        30,
     ),
     "crash": Benchmark(
         "duplicates and silent losses when a part is killed in mid-campaign (--seed, --write)",
