@@ -35,6 +35,7 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("Campaigns", "review", "Review", CAMPAIGN_MAKERS, False),
     ("People", "audiences", "Audiences", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("People", "imports", "Import", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
+    ("Operations", "webhooks", "Webhooks", EVERYBODY_BUT_AUDITOR, True),
     ("Compliance", "compliance", "Consent and audits", COMPLIANCE, True),
 )
 
