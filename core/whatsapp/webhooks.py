@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -36,6 +36,7 @@ _FOR_PEOPLE = re.compile(rb'"(messages|user_preferences)"\s*:|\\u00[67]')
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 # A sign-up names a wish, not a consent with its notice: it is counted and kept, and grants nothing.
 KNOWN_CHOICES = frozenset({"stop", "resume", "signup"})
+AHEAD = timedelta(minutes=5)  # of our clock, which the provider's may be
 MOST_IN_CODE = 1_000_000_000
 MOST_IN_ID = 500  # characters; the provider's ids have about 60, a user id at most 131
 
@@ -257,6 +258,8 @@ def _plain_report(status: payloads.PlainStatus, number: str, received_at: dateti
         occurred_at = payloads.instant(status.timestamp)
     except ValueError:
         return None
+    if occurred_at > received_at + AHEAD:  # a clock that is wrong: it cannot have happened after we heard of it
+        occurred_at = received_at
     pricing, code = status.pricing, status.errors[0].code if status.errors else None
     if code is not None and not 0 <= code < MOST_IN_CODE:
         code = 0

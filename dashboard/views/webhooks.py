@@ -68,7 +68,8 @@ def _events(zone: str) -> None:
 
 
 def _what(event: AccountEvent) -> str:
-    return f"{words.account_event(event.kind)}: {words.plain(event.word).lower()}"
+    said = words.plain(event.word.removeprefix("account_")).lower()
+    return f"{words.account_event(event.kind)}: {said}"
 
 
 def _aside(zone: str) -> None:
@@ -97,7 +98,7 @@ def _orphans(zone: str) -> None:
     st.subheader("Messages Kairan did not send")
     st.caption(
         "A day after it came, a status belongs to no message here. Somebody else sends from your number, without the"
-        " consent check. The number stops until you resume it."
+        " consent check. The number stops until you resume it, unless it is set to go on."
     )
     page = session.client().orphans(limit=PAGE)
     if not page.items:

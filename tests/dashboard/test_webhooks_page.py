@@ -9,7 +9,7 @@ def test_everything_is_told_with_what_followed(dashboard: Visit) -> None:
 
     tiles = {tile.label: tile.value for tile in at.metric}
     assert (tiles["Set aside"], tiles["Not sent by Kairan"], tiles["Unknown fields"]) == ("1", "1", "1")
-    for words in ("autumn_sale en", "1 campaign paused", "account violation", "it ends too early", "wamid.NOT_OURS"):
+    for words in ("autumn_sale en", "1 campaign paused", "Account: violation", "it ends too early", "wamid.NOT_OURS"):
         assert words in said(at)
     assert "group_lifecycle_update" in said(at) and "messages/text" not in said(at)
 
@@ -21,7 +21,7 @@ def test_events_are_found_by_importance_and_words(dashboard: Visit) -> None:
     at = dashboard(Role.ANALYST, "webhooks")
 
     at.segmented_control(key="severity").set_value("critical").run()
-    assert "account violation" in said(at) and "1 campaign paused" not in said(at)
+    assert "Account: violation" in said(at) and "1 campaign paused" not in said(at)
     at.text_input(key="event_search").set_value("nobody").run()
     assert "Nothing matches." in [info.value for info in at.info]
 
