@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 import structlog
 from litestar import Litestar, Router
-from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import OpenAPIMediaType
 from litestar.exceptions import HTTPException, ValidationException
@@ -45,7 +44,7 @@ from api.state import Parts, provide_now, provide_parts, provide_session
 from api.stats import StatsController
 from api.templates import MediaController, TemplateController
 from api.webhook_log import WebhookLogController
-from api.webhooks import WebhookController
+from api.webhooks import WebhookController, WithDoor
 from core import queue
 from core.clock import utc_now
 from core.db import make_engine, make_sessions
@@ -103,13 +102,12 @@ def create_app(
             WebhookLogController,
         ],
     )
-    return Litestar(
+    return WithDoor(
         route_handlers=[api, WebhookController, LinkController, HealthController, _docs_assets()],
         dependencies={
             "session": Provide(provide_session),
             "parts": Provide(provide_parts, sync_to_thread=False),
             "now": Provide(provide_now, sync_to_thread=False),
-            "ingest": Provide(provide_ingest, sync_to_thread=False),
         },
         middleware=[DefineMiddleware(BearerAuth, exclude=["^/docs", "^/openapi.json"])],
         exception_handlers={
@@ -134,11 +132,6 @@ def app() -> Litestar:
     set_up_logging(settings.log_level)
     os.umask(0o077)  # uploads and packages hold personal data
     return create_app(settings)
-
-
-def provide_ingest(state: State) -> Ingest:
-    ingest: Ingest = state.ingest
-    return ingest
 
 
 def _running(

@@ -37,8 +37,10 @@ class _Body:
 class Ingest:
     """One task that commits what has arrived since its last commit, and one that rings for it."""
 
-    def __init__(self, sessions: Sessions, ringer: Ringer) -> None:
+    def __init__(self, sessions: Sessions, ringer: Ringer, *, patience_s: float = ANSWER_WITHIN_S) -> None:
+        """A commit is given up after `patience_s`, and with it whatever waits at that moment."""
         self.sessions = sessions
+        self.patience_s = patience_s
         self.ringer = ringer
         self.waiting: list[_Body] = []
         self.waiting_bytes = 0
@@ -105,11 +107,12 @@ class Ingest:
 
     async def _store(self, batch: list[_Body]) -> None:
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S), self.sessions.begin() as session:
+            async with asyncio.timeout(self.patience_s), self.sessions.begin() as session:
                 await webhooks.store(session, [item.body for item in batch])
         except Exception as failed:  # this task serves every webhook, so it must outlive what nobody foresaw
-            log.error("webhooks.not_stored", bodies=len(batch), error=type(failed).__name__)
-            for item in batch:
+            late, self.waiting, self.waiting_bytes = self.waiting, [], 0  # they have waited as long: no second time-out
+            log.error("webhooks.not_stored", bodies=len(batch) + len(late), error=type(failed).__name__)
+            for item in (*batch, *late):
                 if not item.stored.done():
                     item.stored.set_exception(Unavailable("the webhook could not be stored; send it again"))
             return

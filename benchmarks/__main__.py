@@ -13,11 +13,14 @@ from benchmarks import machine
 from benchmarks.audience import audience
 from benchmarks.crash import crash
 from benchmarks.expand import expand
+from benchmarks.full_loop import full_loop
 from benchmarks.gate import gate
 from benchmarks.growth import growth
 from benchmarks.imports import imports
 from benchmarks.ingest import ingest
+from benchmarks.ingest_batch import ingest_batch
 from benchmarks.ledger import ledger
+from benchmarks.optout import optout
 from benchmarks.optout_race import optout_race
 from benchmarks.pause import pause
 from benchmarks.report import Report
@@ -103,6 +106,24 @@ BENCHMARKS = {
         "permits per second for batches of 50",
         "[PEOPLE=50000]",
         lambda given: gate(given.sizes),
+        30,
+    ),
+    "ingest-batch": Benchmark(
+        "statuses recorded a second when they come a thousand in a body",
+        "[STATUSES=300000]",
+        lambda given: ingest_batch(given.sizes),
+        15,
+    ),
+    "optout": Benchmark(
+        "milliseconds until a STOP is in the ledger and answered, while statuses pour in",
+        "[SECONDS=30 [STATUSES_PER_SECOND=3300 [STOPS_PER_SECOND=10]]]",
+        lambda given: optout(given.sizes),
+        15,
+    ),
+    "full-loop": Benchmark(
+        "a campaign at the ceiling while every status comes back: pace, losses, the lag of recording",
+        "[MESSAGES=30000]",
+        lambda given: full_loop(given.sizes),
         30,
     ),
     "crash": Benchmark(

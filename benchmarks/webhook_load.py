@@ -30,7 +30,8 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """`latencies_ms` of the acknowledged ones, sorted; `answered_at` is Unix seconds by place in the file."""
+    """`latencies_ms` of the acknowledged ones, sorted; `answered_at` is Unix seconds by place in the file, 0 without
+    a 200."""
 
     offered: int
     statuses: dict[str, int]
@@ -111,8 +112,8 @@ class _Load:
     def answered(self, place: int, status: str) -> None:
         now = time.perf_counter()
         self.statuses[status] += 1
-        self.answers[place] = time.time()
         if status == "200":
+            self.answers[place] = time.time()
             self.latencies.append((now - self.due[place]) * 1000)
         self.open -= 1
         if not self.open:

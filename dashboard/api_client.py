@@ -232,6 +232,27 @@ class ApiClient:
         form = {"options": json.dumps(options)}
         return self._decode(self._send("POST", "/api/imports", form=form, file=(filename, content), key=key), p.Import)
 
+    # webhooks
+    def webhook_overview(self) -> p.WebhookOverview:
+        return self._get("/api/webhooks", p.WebhookOverview)
+
+    def account_events(self, *, severity: str = "", q: str = "", limit: int = 50) -> p.Page[p.AccountEvent]:
+        path = "/api/webhooks/account-events"
+        return self._get(path, p.Page[p.AccountEvent], severity=severity, q=q, limit=limit)
+
+    def webhooks_set_aside(self, *, limit: int = 50) -> p.Page[p.SetAside]:
+        return self._get("/api/webhooks/set-aside", p.Page[p.SetAside], limit=limit)
+
+    def orphans(self, *, limit: int = 50) -> p.Page[p.Orphan]:
+        return self._get("/api/webhooks/orphans", p.Page[p.Orphan], limit=limit)
+
+    def webhook_fields(self, *, unknown_only: bool) -> list[p.WebhookField]:
+        known = "false" if unknown_only else ""
+        return self._get("/api/webhooks/fields", p.Page[p.WebhookField], known=known).items
+
+    def replay_webhooks(self, body: Json) -> p.Replayed:
+        return self._post("/api/webhooks/replay", p.Replayed, body)
+
     # compliance
     def ledger(self) -> p.Ledger:
         return self._get("/api/ledger", p.Ledger)

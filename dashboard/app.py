@@ -36,6 +36,7 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("People", "contacts", "Contacts", CAMPAIGN_MAKERS | {R.COMPLIANCE, R.APPROVER}, True),
     ("People", "audiences", "Audiences", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("People", "imports", "Import", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
+    ("Operations", "webhooks", "Webhooks", EVERYBODY_BUT_AUDITOR, True),
     ("Compliance", "compliance", "Consent and audits", COMPLIANCE, True),
 )
 

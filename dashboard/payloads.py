@@ -373,6 +373,55 @@ class Audit(Struct):
     error: str | None = None
 
 
+class WebhookOverview(Struct):
+    """Counts of this moment; `parked` are statuses that wait for their message, `orphans` those given up on."""
+
+    waiting: int
+    set_aside: int
+    orphans: int
+    parked: int
+    unknown_fields: int
+    recorded_last_hour: int
+    oldest_waiting_at: datetime | None = None
+
+
+class AccountEvent(Struct):
+    """What WhatsApp said about a template, a number or the account, and what followed."""
+
+    kind: str
+    word: str
+    severity: str
+    subject: str
+    occurred_at: datetime
+    effect: str | None = None
+
+
+class SetAside(Struct):
+    id: int
+    received_at: datetime
+    bytes: int
+    error: str | None = None
+
+
+class Orphan(Struct):
+    wamid: str
+    status: str
+    received_at: datetime
+    phone_number_id: str | None = None
+
+
+class WebhookField(Struct):
+    name: str
+    known: bool
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+class Replayed(Struct):
+    bodies: int
+
+
 class Checkpoint(Struct):
     size: int
     root: str

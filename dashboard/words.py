@@ -28,6 +28,22 @@ CAMPAIGN: dict[CampaignStatus, str] = {
     CampaignStatus.CANCELLED: "Cancelled",
 }
 
+ACCOUNT_EVENTS = {
+    "template_status": "Template",
+    "template_quality": "Template quality",
+    "template_category": "Template category",
+    "template_category_notice": "Template category will be",
+    "template_content": "Template text",
+    "number_limit": "Number",
+    "number_name": "Name",
+    "capability": "Account limits",
+    "alert": "Alert",
+    "review": "Account review",
+    "account": "Account",
+    "security": "Security",
+    "orphans": "Not our message",
+}
+
 REASONS = {
     "holdout": "Kept as holdout, to measure what the campaign causes",
     "no_address": "No WhatsApp number on file",
@@ -215,3 +231,7 @@ def reason(word: str) -> str:
 
 def campaign_status(word: str) -> str:
     return CAMPAIGN.get(CampaignStatus(word), plain(word)) if word in set(CampaignStatus) else plain(word)
+
+
+def account_event(kind: str) -> str:
+    return ACCOUNT_EVENTS.get(kind, plain(kind))

@@ -17,6 +17,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
 from litestar.types import Receive, Scope, Send
 
+from sandbox.account_life import AccountLife
 from sandbox.clock import Clock
 from sandbox.config import SandboxConfig
 from sandbox.errors import GraphError, unknown_path
@@ -68,7 +69,7 @@ def create_app(
     versions = range(OLDEST, NEWEST + 1)
     graph = [_mounted(f"/v{version}.0", Graph(sandbox, version)) for version in versions]
     return Litestar(
-        [*graph, _mounted("/whatsapp_business", Graph(sandbox, NEWEST)), Inspection],
+        [*graph, _mounted("/whatsapp_business", Graph(sandbox, NEWEST)), Inspection, AccountLife],
         lifespan=[life],
         state=State({"sandbox": sandbox}, deep_copy=False),
         exception_handlers={

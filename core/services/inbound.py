@@ -99,7 +99,9 @@ async def consent_acts(session: AsyncSession, parsed: Parsed, *, now: datetime) 
 
 async def _effective(session: AsyncSession, acts: Sequence[Act]) -> list[Act]:
     """The acts, each stop aimed at something: one for a purpose that does not exist ends all marketing."""
-    purposes = (await load_registry(session)).purposes if acts else {}
+    if all(is_scope(act.purpose) for act in acts):  # nearly every stop: no purpose to look up
+        return list(acts)
+    purposes = (await load_registry(session)).purposes
     return [
         act if act.purpose in purposes or is_scope(act.purpose) else replace(act, purpose=MARKETING) for act in acts
     ]

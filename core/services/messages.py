@@ -47,7 +47,7 @@ def event_key(subject: str, kind: EventKind, occurred_at: datetime, discriminato
     """The identity of a fact: the same fact reported again has the same key, so it is kept once."""
     milliseconds = int(occurred_at.timestamp() * 1000)
     digest = blake2b(f"{subject}|{kind}|{milliseconds}|{discriminator}".encode(), digest_size=16).digest()
-    return UUID(bytes=digest)
+    return UUID(int=int.from_bytes(digest, "big"))
 
 
 def array(name: str, kind: TypeEngine[Any]) -> Any:

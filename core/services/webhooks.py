@@ -172,9 +172,7 @@ async def _apply(session: AsyncSession, those: Sequence[_Waiting], *, keyring: K
     moved = [each for parsed in bodies for each in parsed.moves]
     ending = await moves.concerned(session, moved)
     await inbound.lock_people(session, bodies, stopped, also=ending, now=now)
-    matched, unmatched = await _match(session, reports)
-    await messages.fold(session, matched)
-    await _park(session, unmatched)
+    await _fold(session, reports)
     if stopped:
         await inbound.note_stopped(session, stopped, keyring=keyring, settings=settings, now=now)
     said = [each for parsed in bodies for each in parsed.inbound]
@@ -185,8 +183,20 @@ async def _apply(session: AsyncSession, those: Sequence[_Waiting], *, keyring: K
         await moves.follow(session, move, keyring=keyring, settings=settings, now=now)
     for event in (each for parsed in bodies for each in parsed.account):
         await account_events.record(session, event, now=now)
-    fresh = [each.parsed.fields for each in those if each.is_first]
-    await _count_fields(session, sum(fresh, Counter()))
+    counted: Counter[tuple[str, bool]] = Counter()
+    for each in those:
+        if each.is_first:
+            counted.update(each.parsed.fields)
+    await _count_fields(session, counted)
+
+
+async def _fold(session: AsyncSession, reports: Sequence[Report]) -> None:
+    """Fold what is ours and park the rest. Nearly every report names one of our messages, so that is tried first."""
+    found = await messages.fold(session, [report for report in reports if report.message_id is not None])
+    doubtful = [report for report in reports if report.message_id not in found]
+    matched, unmatched = await _match(session, doubtful)
+    await messages.fold(session, matched)
+    await _park(session, unmatched)
 
 
 _FIND = text(

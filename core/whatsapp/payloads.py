@@ -6,7 +6,7 @@ Source: developers.facebook.com/documentation/business-messaging/whatsapp, webho
 
 import re
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -102,6 +102,35 @@ class PlainStatus(Struct):
     biz_opaque_callback_data: str | None = None
     pricing: PlainPricing | None = None
     errors: list[PlainError] | None = None
+
+
+class PlainValue(Struct):
+    """`messages` with nothing but statuses in it, which most bodies are."""
+
+    metadata: Metadata
+    statuses: list[PlainStatus]
+    messages: Raw = ABSENT
+    user_preferences: Raw = ABSENT
+    user_actions: Raw = ABSENT
+    errors: Raw = ABSENT
+
+    def is_only_statuses(self) -> bool:
+        return self.messages is self.user_preferences is self.user_actions is self.errors is ABSENT
+
+
+class PlainChange(Struct):
+    field: Literal["messages"]
+    value: PlainValue
+
+
+class PlainEntry(Struct):
+    changes: list[PlainChange]
+
+
+class PlainEnvelope(Struct):
+    """A body of statuses exactly as documented, read in one go; anything else is no `PlainEnvelope`."""
+
+    entry: list[PlainEntry]
 
 
 class StatusItem(Struct):

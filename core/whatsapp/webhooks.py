@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -35,6 +36,7 @@ _FOR_PEOPLE = re.compile(rb'"(messages|user_preferences)"\s*:|\\u00[67]')
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 # A sign-up names a wish, not a consent with its notice: it is counted and kept, and grants nothing.
 KNOWN_CHOICES = frozenset({"stop", "resume", "signup"})
+AHEAD = timedelta(minutes=5)  # of our clock, which the provider's may be
 MOST_IN_CODE = 1_000_000_000
 MOST_IN_ID = 500  # characters; the provider's ids have about 60, a user id at most 131
 
@@ -106,6 +108,8 @@ def parse(body: bytes, *, received_at: datetime) -> Parsed:
     parsed = Parsed()
     if b"\\u0000" in body:  # PostgreSQL's texts cannot hold it, and it says nothing
         body = _NUL.sub(rb"\1", body)
+    if _read_plain(parsed, body, received_at):
+        return parsed
     try:
         envelope = msgspec.json.decode(body, type=payloads.Envelope)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
@@ -120,6 +124,23 @@ def parse(body: bytes, *, received_at: datetime) -> Parsed:
             else:
                 _read_change(parsed, entry, change, received_at)
     return parsed
+
+
+_PLAIN = msgspec.json.Decoder(payloads.PlainEnvelope)
+
+
+def _read_plain(parsed: Parsed, body: bytes, received_at: datetime) -> bool:
+    """Take in a body that holds statuses as documented and nothing else; False, and nothing, when it is not one."""
+    try:
+        envelope = _PLAIN.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    values = [change.value for entry in envelope.entry for change in entry.changes]
+    if not all(value.is_only_statuses() for value in values):
+        return False
+    for value in values:
+        _take_statuses(parsed, value.metadata.phone_number_id, value.statuses, received_at)
+    return True
 
 
 def _read_change(parsed: Parsed, entry: payloads.Entry, change: payloads.Change, received_at: datetime) -> None:
@@ -194,26 +215,26 @@ def _read_messages(parsed: Parsed, account: str, value: payloads.MessagesValue, 
 def _read_statuses(parsed: Parsed, number: str, raw: msgspec.Raw, received_at: datetime) -> None:
     """All at once when every one is as documented; one by one, each as far as it goes, when one is not."""
     plain = read(raw, list[payloads.PlainStatus])
-    counted: Counter[str] = Counter()
-    if plain is not None:
-        for status in plain:
-            report = _plain_report(status, number, received_at)
-            if report is None:
-                parsed.fields[f"messages/status/{status.status}"[:100], False] += 1
-            else:
-                counted[status.status] += 1
-                parsed.reports.append(report)
-    else:
-        for each in payloads.items(raw):
-            item = read(each, payloads.StatusItem)
-            found = _plain_report(_plain(item), number, received_at) if item else None
-            if item is None or found is None:
-                parsed.fields[f"messages/status/{item.status if item else '(unreadable)'}"[:100], False] += 1
-            else:
-                counted[item.status] += 1
-                parsed.reports.append(found)
-    for word, count in counted.items():
-        parsed.fields[f"messages/status/{word}"[:100], True] += count
+    if plain is None:
+        items = [read(each, payloads.StatusItem) for each in payloads.items(raw)]
+        plain = [_plain(item) for item in items if item]
+        if len(plain) < len(items):
+            parsed.fields["messages/status/(unreadable)", False] += len(items) - len(plain)
+    _take_statuses(parsed, number, plain, received_at)
+
+
+def _take_statuses(
+    parsed: Parsed, number: str, statuses: Sequence[payloads.PlainStatus], received_at: datetime
+) -> None:
+    counted: dict[tuple[str, bool], int] = {}
+    for status in statuses:
+        report = _plain_report(status, number, received_at)
+        key = (status.status, report is not None)
+        counted[key] = counted.get(key, 0) + 1
+        if report is not None:
+            parsed.reports.append(report)
+    for (word, known), count in counted.items():
+        parsed.fields[f"messages/status/{word}"[:100], known] += count
 
 
 def _plain(item: payloads.StatusItem) -> payloads.PlainStatus:
@@ -237,6 +258,8 @@ def _plain_report(status: payloads.PlainStatus, number: str, received_at: dateti
         occurred_at = payloads.instant(status.timestamp)
     except ValueError:
         return None
+    if occurred_at > received_at + AHEAD:  # a clock that is wrong: it cannot have happened after we heard of it
+        occurred_at = received_at
     pricing, code = status.pricing, status.errors[0].code if status.errors else None
     if code is not None and not 0 <= code < MOST_IN_CODE:
         code = 0

@@ -15,6 +15,7 @@ import pytest
 import streamlit as st
 import uvicorn
 from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from streamlit.testing.v1 import AppTest
 
 from analytics.lake import refresh
@@ -22,7 +23,20 @@ from api.app import create_app
 from cli.embedded import EmbeddedPostgres, EmbeddedValkey
 from core.clock import utc_now
 from core.db import Sessions, make_engine, make_sessions
-from core.models import Audience, Campaign, CampaignVariant, Import, ImportRow, Message, Template, TemplateVersion
+from core.models import (
+    AccountEvent,
+    Audience,
+    Campaign,
+    CampaignVariant,
+    Import,
+    ImportRow,
+    Message,
+    ParkedStatus,
+    Template,
+    TemplateVersion,
+    WebhookEvent,
+    WebhookField,
+)
 from core.services import people
 from core.settings import Settings, get_settings
 from core.statuses import CANARY_PRIORITY, Role
@@ -143,6 +157,53 @@ async def _more_rows(sessions: Sessions) -> None:
                 import_id=FILE, row_number=4, verdict="rejected", reason="12 is no phone number", raw={"phone": "12"}
             )
         )
+        await _webhook_rows(session)
+
+
+async def _webhook_rows(session: AsyncSession) -> None:
+    """Something set aside, something not ours, something new, and what was said about the account."""
+    now = utc_now()
+    await session.execute(
+        insert(WebhookEvent).values(body=b"{", status="set_aside", error="not understood: it ends too early")
+    )
+    await session.execute(
+        insert(ParkedStatus).values(
+            wamid="wamid.NOT_OURS", status="delivered", phone_number_id="200000000000002", report={}, alerted_at=now
+        )
+    )
+    fields = [("messages/text", True, 1200), ("group_lifecycle_update", False, 3)]
+    await session.execute(
+        insert(WebhookField), [{"name": name, "known": known, "count": count} for name, known, count in fields]
+    )
+    told = [
+        ("template_status", "paused", "warning", "autumn_sale en", "The template is paused. 1 campaign paused."),
+        ("account", "account_violation", "critical", "100000000000001", None),
+        (
+            "number_limit",
+            "throughput_upgrade",
+            "info",
+            "15550001111",
+            "The number sends up to 1,000 messages a second.",
+        ),
+    ]
+    await session.execute(
+        insert(AccountEvent),
+        [
+            {
+                "kind": kind,
+                "word": word,
+                "severity": severity,
+                "account": "100000000000001",
+                "subject": subject,
+                "aspect": f"{kind}|{subject}",
+                "occurred_at": now,
+                "event_key": uuid4(),
+                "value": {},
+                "effect": effect,
+            }
+            for kind, word, severity, subject, effect in told
+        ],
+    )
 
 
 async def _careful_campaign(database_url: str) -> None:

@@ -344,6 +344,7 @@ def test_an_auditor_finds_packages_but_not_people(dashboard: Visit) -> None:
         (Role.MARKETER, "contacts", "Nobody fits"),
         (Role.MARKETER, "imports", "Nothing has been imported yet"),
         (Role.AUDITOR, "compliance", "No package has been made yet"),
+        (Role.COMPLIANCE, "webhooks", "Nothing yet. Pauses, limits and warnings will be listed here."),
     ],
 )
 def test_a_page_without_anything_to_show_says_what_to_do(

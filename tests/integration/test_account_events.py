@@ -385,3 +385,28 @@ async def test_who_changes_number_starts_anew_and_takes_what_they_forbade_along(
     await deliver(stack, json.dumps(moved).replace("4917012345611", "4917012345600").encode())
     await stack.work()
     assert await count(stack, "contacts", "closed_at IS NOT NULL") == 2
+
+
+async def test_the_simulators_account_life_reaches_the_numbers(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack)
+    await change_sender(stack, pause_on_red=True)
+
+    await stack.steer("POST", "numbers/200000000000002", {"action": "upgrade_throughput"})
+    await stack.settle()
+    assert (await the_sender(stack))["messages_per_second"] == 1000
+    await stack.steer("POST", "numbers/200000000000002", {"action": "flag"})
+    await stack.settle()
+    assert (await the_sender(stack))["pause_code"] == "quality:red"
+    await stack.steer("POST", "numbers/200000000000002", {"action": "unflag"})
+    await stack.settle()
+    assert (await the_sender(stack))["paused_at"] is None
+    await stack.steer("POST", "accounts/100000000000001", {"action": "disable"})
+    await stack.settle()
+    assert (await the_sender(stack))["pause_code"] == "account:disabled"
+    await stack.steer("POST", "accounts/100000000000001", {"action": "reinstate"})
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+    await stack.settle()
+    assert (await the_sender(stack))["paused_at"] is None
+    await stack.steer("POST", "accounts/100000000000001", {"action": "capability", "tier": "TIER_100K"})
+    await stack.settle()
+    assert (await the_sender(stack))["limit_tier"] == "TIER_100K"

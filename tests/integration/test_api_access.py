@@ -89,7 +89,7 @@ ALLOWED: dict[str, set[Role]] = {
     "POST /api/lake/refresh": READ_MARKETING,
 }
 # Whoever comes may use these; sessions end with the last.
-OPEN = {"POST /api/session", "GET /webhooks/whatsapp", "POST /webhooks/whatsapp", "GET /r/{code}", "HEAD /r/{code}"}
+OPEN = {"POST /api/session", "GET /webhooks/whatsapp", "GET /r/{code}", "HEAD /r/{code}"}
 OPEN |= {"GET /health/live", "GET /health/ready", "DELETE /api/session"}
 
 

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from core.whatsapp.payloads import instant
 from core.whatsapp.webhooks import parse, speaks_for_people
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
+DATA = Path(__file__).parent.parent / "data"
 STATUS = {
     "id": "wamid.SIM1",
     "status": "failed",
@@ -90,6 +93,18 @@ def test_everything_a_body_says_is_found() -> None:
     assert all(known for _, known in parsed.fields) and parsed.problem is None
 
 
+def reported_at(stamp: Any) -> list[datetime]:
+    told = {**STATUS, "timestamp": stamp}
+    body = json.dumps(put(BODY, ("entry", 0, "changes", 0, "value", "statuses"), [told])).encode()
+    return [report.occurred_at for report in parse(body, received_at=NOW).reports]
+
+
+def test_a_status_from_the_future_happened_when_it_came() -> None:
+    assert reported_at("2793500010") == reported_at(2793500010000) == [NOW]
+    slightly_ahead = int(NOW.timestamp()) + 60
+    assert reported_at(str(slightly_ahead)) == [datetime.fromtimestamp(slightly_ahead, UTC)]
+
+
 VALUES = (
     st.none()
     | st.booleans()
@@ -113,6 +128,26 @@ def test_any_part_may_be_anything(place: tuple[Any, ...], junk: Any) -> None:
         assert len(parsed.account) == 1
     for text in (each for inbound in parsed.inbound for each in (inbound.words, inbound.wa_id, inbound.user_id)):
         assert "\0" not in (text or "")
+
+
+EXAMPLES = [json.loads(path.read_bytes()) for path in sorted((DATA / "webhooks").glob("*.json"))]
+
+
+@given(st.data())
+def test_any_part_of_any_example_may_be_anything(data: st.DataObject) -> None:
+    whole = data.draw(st.sampled_from(EXAMPLES))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.sampled_from(sorted(places(whole), key=str)))
+        whole = put(whole, place, data.draw(JUNK))
+    content = json.dumps(whole).encode()
+    parsed = parse(content, received_at=NOW)
+    parse(content[: data.draw(st.integers(0, len(content)))], received_at=NOW)
+
+    # What came of it can be stored: keys fit their columns, values are JSON, instants are not after the fact.
+    for event in parsed.account:
+        assert len(event.subject) <= 200 and len(event.aspect) <= 200 and event.occurred_at <= NOW
+        assert msgspec.json.decode(msgspec.json.encode(event.value)) is not None
+    assert all(len(name) <= 100 for name, _ in parsed.fields)
 
 
 @given(st.binary(max_size=200))
