@@ -34,6 +34,8 @@ from api.hooks import HookController
 from api.imports import ImportController
 from api.ingest import Ingest
 from api.links import LinkController
+from api.privacy import PrivacyController, RequestController
+from api.profiles import AttributeController, ProfileController
 from api.rates import RateController
 from api.replies import HoldController, WordingController
 from api.routing import RoutingController
@@ -42,6 +44,7 @@ from api.session import SessionController
 from api.state import Parts, provide_now, provide_parts, provide_session
 from api.stats import StatsController
 from api.templates import MediaController, TemplateController
+from api.webhook_log import WebhookLogController
 from api.webhooks import WebhookController
 from core import queue
 from core.clock import utc_now
@@ -76,6 +79,10 @@ def create_app(
             SessionController,
             SenderController,
             ContactController,
+            ProfileController,
+            AttributeController,
+            PrivacyController,
+            RequestController,
             ImportController,
             AudienceController,
             ConsentController,
@@ -92,6 +99,7 @@ def create_app(
             ConversionController,
             RateController,
             StatsController,
+            WebhookLogController,
         ],
     )
     return Litestar(
@@ -137,7 +145,7 @@ def _running(
 ) -> AbstractAsyncContextManager[None]:
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
-        engine = make_engine(settings.database_url, pool_size=20)
+        engine = make_engine(settings.database_url, pool_size=30)
         pool = await queue.connect(settings.valkey_url)
         whatsapp = WhatsAppClient.connect(
             settings.whatsapp_url,

@@ -1,287 +1,35 @@
 """Campaigns: build, review, launch, watch, stop."""
 
-from collections.abc import Sequence
-from datetime import datetime, time, timedelta
-from typing import Annotated, Any, Self
+from datetime import timedelta
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Response, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
-from msgspec import UNSET, Meta, Struct, UnsetType, to_builtins
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.auth import MARKETING, READ_MARKETING, READ_PEOPLE, AuthedRequest
+from api.campaign_shapes import (
+    CampaignDetailOut,
+    CampaignIn,
+    CampaignOut,
+    CanaryVerdictIn,
+    LaunchIn,
+    MessageOut,
+    ScheduleIn,
+    SettleIn,
+    SettleOut,
+    TestIn,
+    TestOut,
+    common,
+    detail,
+)
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut, Words
 from api.senders import ReasonIn
-from api.sentences import LOCAL_TIME
-from api.state import Db, Held, Now, Parts, worker_alive
+from api.state import Db, Held, Now
 from core.errors import NotFound, RuleViolation
-from core.models import Campaign, Message
-from core.services import audiences, campaigns, contacts, expansion, links, people, reviews, senders
-from core.services.campaigns import Plan, VariantPlan
-from core.statuses import CampaignStatus, Category, DeliveryStatus, SkipReason, TemplateStatus
-from core.whatsapp.errors import explain
-
-LocalTime = Annotated[str, Meta(pattern=LOCAL_TIME, description="HH:MM in the recipient's zone")]
-
-
-class ParameterIn(Struct, forbid_unknown_fields=True):
-    """What fills one placeholder: one of text, source (with a fallback), media_id, link or payload."""
-
-    text: str | UnsetType = UNSET
-    source: str | UnsetType = UNSET
-    fallback: str | UnsetType = UNSET
-    media_id: UUID | UnsetType = UNSET
-    link: Annotated[str, Meta(max_length=2000)] | UnsetType = UNSET
-    payload: str | UnsetType = UNSET
-
-
-class VariantIn(Struct, forbid_unknown_fields=True):
-    label: Annotated[str, Meta(min_length=1, max_length=50)]
-    template_id: UUID
-    parameters: dict[str, ParameterIn]
-    weight: Annotated[int, Meta(ge=1, le=1000)] = 1
-
-    def filled(self) -> dict[str, Any]:
-        """The parameters without what was left out; raises RuleViolation for a link that leads nowhere."""
-        for key, given in self.parameters.items():
-            if given.link is not UNSET and not links.is_address(given.link):
-                raise RuleViolation(
-                    f"{key} needs a whole http(s) address, such as https://shop.example/sale",
-                    field=f"parameters.{key}",
-                )
-        found: dict[str, Any] = to_builtins(self.parameters)
-        return found
-
-
-class CampaignIn(Struct, forbid_unknown_fields=True):
-    name: Annotated[str, Meta(min_length=1, max_length=200)]
-    sender_id: UUID
-    audience_id: UUID
-    variants: Annotated[list[VariantIn], Meta(min_length=1, max_length=10)]
-    purpose: str = "marketing"
-    holdout: Annotated[float, Meta(ge=0, le=0.5)] = 0.0
-    messages_per_minute: Annotated[int, Meta(ge=1, le=60_000)] | None = None
-    quiet_from: LocalTime | None = None
-    quiet_until: LocalTime | None = None
-
-    def plan(self) -> Plan:
-        return Plan(
-            name=self.name,
-            purpose=self.purpose,
-            sender_id=self.sender_id,
-            audience_id=self.audience_id,
-            holdout=self.holdout,
-            messages_per_minute=self.messages_per_minute,
-            quiet_from=time.fromisoformat(self.quiet_from) if self.quiet_from else None,
-            quiet_until=time.fromisoformat(self.quiet_until) if self.quiet_until else None,
-            variants=[VariantPlan(v.label, v.weight, v.template_id, v.filled()) for v in self.variants],
-        )
-
-
-class LaunchIn(Struct, forbid_unknown_fields=True):
-    fingerprint: str
-
-
-class ScheduleIn(Struct, forbid_unknown_fields=True):
-    fingerprint: str
-    send_at: datetime
-
-
-class TestIn(Struct, forbid_unknown_fields=True):
-    phone: str
-    variant: str
-
-
-class SettleIn(Struct, forbid_unknown_fields=True):
-    older_than_minutes: Annotated[int, Meta(ge=5, le=43_200)] = 60
-    dry_run: bool = True
-
-
-class SettleOut(Struct):
-    messages: int
-
-
-class TestOut(Struct):
-    message_id: UUID
-
-
-class VariantOut(Struct):
-    id: UUID
-    label: str
-    weight: int
-    template_id: UUID
-    template_name: str
-    template_language: str
-    template_status: TemplateStatus
-    category: Category
-    components: list[Any]
-    parameters: dict[str, Any]
-
-
-class FailureOut(Struct):
-    code: int
-    meaning: str
-    next_step: str
-    count: int
-
-
-class ThroughputOut(Struct):
-    messages_per_second: float
-    limit_per_second: float
-
-
-class WaitingOut(Struct):
-    reason: str
-    detail: str
-    until: datetime | None
-
-
-class CampaignOut(Struct):
-    """A campaign in a list."""
-
-    id: UUID
-    name: str
-    status: CampaignStatus
-    purpose: str
-    sender_id: UUID
-    audience_id: UUID
-    audience_name: str
-    holdout: float
-    messages_per_minute: int | None
-    quiet_from: str | None
-    quiet_until: str | None
-    send_at: datetime | None
-    variants: list[VariantOut]
-    fingerprint: str | None
-    review: dict[str, Any] | None
-    reviewed_at: datetime | None
-    created_at: datetime
-    launched_at: datetime | None
-    paused_at: datetime | None
-    pause_reason: str | None
-    pause_code: str | None  # template:ID or failures when a breaker stopped it
-    balance: dict[str, int]
-
-
-class CampaignDetailOut(CampaignOut):
-    """One campaign, and how it stands this moment."""
-
-    sender_name: str
-    skipped: dict[str, int]
-    failures: list[FailureOut]
-    throughput: ThroughputOut
-    eta_at: datetime | None
-    waiting: WaitingOut | None
-
-
-class MessageOut(Struct):
-    id: UUID
-    contact_id: UUID
-    name: str | None
-    phone_masked: str | None
-    variant_id: UUID | None
-    status: DeliveryStatus
-    skip_reason: SkipReason | None
-    error_code: int | None
-    error: str | None
-    attempt: int
-    queued_at: datetime
-    accepted_at: datetime | None
-    sent_at: datetime | None
-    delivered_at: datetime | None
-    read_at: datetime | None
-
-    @classmethod
-    def of(cls, message: Message, name: str | None, number: str | None) -> Self:
-        return cls(
-            id=message.id,
-            contact_id=message.contact_id,
-            name=name,
-            phone_masked=number,
-            variant_id=message.variant_id,
-            status=message.status,
-            skip_reason=message.skip_reason,
-            error_code=message.error_code,
-            error=message.error,
-            attempt=message.attempt,
-            queued_at=message.queued_at,
-            accepted_at=message.accepted_at,
-            sent_at=message.sent_at,
-            delivered_at=message.delivered_at,
-            read_at=message.read_at,
-        )
-
-
-def _variant_out(each: campaigns.Variant) -> VariantOut:
-    return VariantOut(
-        id=each.variant.id,
-        label=each.variant.label,
-        weight=each.variant.weight,
-        template_id=each.template.id,
-        template_name=each.template.name,
-        template_language=each.template.language,
-        template_status=each.template.status,
-        category=each.template.category,
-        components=each.version.components,
-        parameters=each.variant.parameters,
-    )
-
-
-async def _common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict[str, Any]]:
-    """What list items and the detail share, in four statements for any number of campaigns."""
-    ids = [campaign.id for campaign in those]
-    statuses = await campaigns.shown_statuses(session, those)
-    balances = await campaigns.balances(session, ids)
-    variants = await campaigns.variants(session, ids)
-    names = await audiences.names(session, [campaign.audience_id for campaign in those])
-    return [
-        {
-            "id": campaign.id,
-            "name": campaign.name,
-            "status": statuses[campaign.id],
-            "purpose": campaign.purpose,
-            "sender_id": campaign.sender_id,
-            "audience_id": campaign.audience_id,
-            "audience_name": names.get(campaign.audience_id, ""),
-            "holdout": campaign.holdout_bp / expansion.BASIS,
-            "messages_per_minute": campaign.messages_per_minute,
-            "quiet_from": f"{campaign.quiet_from:%H:%M}" if campaign.quiet_from else None,
-            "quiet_until": f"{campaign.quiet_until:%H:%M}" if campaign.quiet_until else None,
-            "send_at": campaign.send_at,
-            "variants": [_variant_out(each) for each in variants[campaign.id]],
-            "fingerprint": campaign.fingerprint,
-            "review": campaign.review,
-            "reviewed_at": campaign.reviewed_at,
-            "created_at": campaign.created_at,
-            "launched_at": campaign.launched_at,
-            "paused_at": campaign.paused_at,
-            "pause_reason": campaign.pause_reason,
-            "pause_code": campaign.pause_code,
-            "balance": balances[campaign.id],
-        }
-        for campaign in those
-    ]
-
-
-async def _detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: datetime) -> CampaignDetailOut:
-    await session.flush()
-    alive = await worker_alive(parts)
-    pace = await campaigns.pace(session, campaign, now=now)
-    waiting = await campaigns.waiting(session, campaign, worker_alive=alive, now=now)
-    failures = await campaigns.failures_by_code(session, campaign.id)
-    return CampaignDetailOut(
-        **(await _common(session, [campaign]))[0],
-        sender_name=(await senders.get(session, campaign.sender_id)).name,
-        skipped=await campaigns.skipped_by_reason(session, campaign.id),
-        failures=[
-            FailureOut(code, explain(code).meaning, explain(code).after_giving_up, n) for code, n in failures.items()
-        ],
-        throughput=ThroughputOut(pace.messages_per_second, pace.limit_per_second),
-        eta_at=pace.eta(now) if campaign.status is CampaignStatus.SENDING else None,
-        waiting=WaitingOut(waiting.reason, waiting.detail, waiting.until) if waiting else None,
-    )
+from core.services import campaigns, contacts, expansion, people, reviews
+from core.statuses import CampaignStatus, DeliveryStatus
 
 
 class CampaignController(Controller):
@@ -299,7 +47,7 @@ class CampaignController(Controller):
     ) -> PageOut[CampaignOut]:
         """Newest first."""
         found = await campaigns.list_page(session, status=status, words=q, limit=limit, cursor=cursor)
-        return PageOut([CampaignOut(**facts) for facts in await _common(session, found.items)], found.next)
+        return PageOut([CampaignOut(**facts) for facts in await common(session, found.items)], found.next)
 
     @post(guards=[MARKETING])
     async def create(
@@ -310,14 +58,14 @@ class CampaignController(Controller):
         async def make() -> CampaignDetailOut:
             campaign = await campaigns.add(session, data.plan(), created_by=request.user.user_id)
             await people.note(session, request.user, "campaign.created", "campaign", campaign.id)
-            return await _detail(session, parts, campaign, now)
+            return await detail(session, parts, campaign, now)
 
         return await once(request, session, CampaignDetailOut, make)
 
     @get("/{campaign_id:uuid}", guards=[READ_MARKETING])
     async def read(self, campaign_id: FromPath[UUID], parts: Held, session: Db, now: Now) -> CampaignDetailOut:
         """How it stands: the balance adds up to the audience, and what it waits for is said."""
-        return await _detail(session, parts, await campaigns.get(session, campaign_id), now)
+        return await detail(session, parts, await campaigns.get(session, campaign_id), now)
 
     @patch("/{campaign_id:uuid}", guards=[MARKETING])
     async def change(
@@ -332,7 +80,7 @@ class CampaignController(Controller):
         """Replace a draft's plan; it has to be reviewed again."""
         campaign = await campaigns.change(session, campaign_id, data.plan())
         await people.note(session, request.user, "campaign.changed", "campaign", campaign.id)
-        return await _detail(session, parts, campaign, now)
+        return await detail(session, parts, campaign, now)
 
     @post("/{campaign_id:uuid}/review", guards=[MARKETING], status_code=200)
     async def review(
@@ -368,7 +116,7 @@ class CampaignController(Controller):
             await people.note(
                 session, request.user, "campaign.launched", "campaign", campaign.id, fingerprint=data.fingerprint
             )
-            return await _detail(session, parts, campaign, now)
+            return await detail(session, parts, campaign, now)
 
         return await once(request, session, CampaignDetailOut, make, status=200)
 
@@ -393,7 +141,7 @@ class CampaignController(Controller):
             await people.note(
                 session, request.user, "campaign.scheduled", "campaign", campaign.id, fingerprint=data.fingerprint
             )
-            return await _detail(session, parts, campaign, now)
+            return await detail(session, parts, campaign, now)
 
         return await once(request, session, CampaignDetailOut, make, status=200)
 
@@ -410,7 +158,7 @@ class CampaignController(Controller):
         """Start no new request until it is resumed."""
         campaign = await campaigns.pause(session, campaign_id, reason=data.reason, now=now)
         await people.note(session, request.user, "campaign.paused", "campaign", campaign.id, reason=data.reason)
-        return await _detail(session, parts, campaign, now)
+        return await detail(session, parts, campaign, now)
 
     @post("/{campaign_id:uuid}/resume", guards=[MARKETING], status_code=200)
     async def resume(
@@ -418,7 +166,23 @@ class CampaignController(Controller):
     ) -> CampaignDetailOut:
         campaign = await campaigns.resume(session, campaign_id)
         await people.note(session, request.user, "campaign.resumed", "campaign", campaign.id)
-        return await _detail(session, parts, campaign, now)
+        return await detail(session, parts, campaign, now)
+
+    @post("/{campaign_id:uuid}/canary", guards=[MARKETING], status_code=200)
+    async def canary(
+        self,
+        campaign_id: FromPath[UUID],
+        data: JSONBody[CanaryVerdictIn],
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+        now: Now,
+    ) -> CampaignDetailOut:
+        """After the first few: `go` lets the rest out, `stop` takes it back for good."""
+        by = request.user.user_id
+        campaign = await campaigns.decide_canary(session, campaign_id, data.verdict, by=by, now=now)
+        await people.note(session, request.user, "campaign.canary", "campaign", campaign.id, verdict=data.verdict.value)
+        return await detail(session, parts, campaign, now)
 
     @post("/{campaign_id:uuid}/cancel", guards=[MARKETING], status_code=200)
     async def cancel(
@@ -427,7 +191,7 @@ class CampaignController(Controller):
         """Take back every message that has not left."""
         campaign = await campaigns.cancel(session, campaign_id, now=now)
         await people.note(session, request.user, "campaign.cancelled", "campaign", campaign.id)
-        return await _detail(session, parts, campaign, now)
+        return await detail(session, parts, campaign, now)
 
     @post("/{campaign_id:uuid}/settle", guards=[MARKETING], status_code=200)
     async def settle(

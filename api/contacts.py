@@ -9,7 +9,7 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
 from api.auth import CONSENT, READ_PEOPLE, AuthedRequest
-from api.campaigns import MessageOut
+from api.campaign_shapes import MessageOut
 from api.paging import Cursor, Limit, PageOut, Words
 from api.state import Db, Held
 from core.models import ConsentEvent, ConsentState, Contact
@@ -24,9 +24,12 @@ class ContactOut(Struct):
     language: str | None
     time_zone: str | None
     attributes: dict[str, Any]
+    tags: list[str]
     created_at: datetime
     last_seen_at: datetime | None
     erased_at: datetime | None
+    closed_at: datetime | None
+    merged_into: UUID | None
 
     @classmethod
     def of(cls, contact: Contact, number: str | None) -> Self:
@@ -38,9 +41,12 @@ class ContactOut(Struct):
             language=contact.language,
             time_zone=contact.time_zone,
             attributes=contact.attributes,
+            tags=contact.tags,
             created_at=contact.created_at,
             last_seen_at=contact.last_seen_at,
             erased_at=contact.erased_at,
+            closed_at=contact.closed_at,
+            merged_into=contact.merged_into,
         )
 
 

@@ -21,21 +21,36 @@ from api.auth import MARKETING, READ_PEOPLE, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
 from api.sentences import COUNTRY, decoding_error
-from api.state import Db, Held, Parts
+from api.state import Db, Held, Now, Parts
+from core import tabular
+from core.consent.registry import load_registry
 from core.errors import AppError, RuleViolation
 from core.export_text import harmless
 from core.models import Import, ImportRow
 from core.services import audiences, imports, people
-from core.statuses import AudienceKind, WorkStatus
+from core.services.imports_columns import HEADERS, Options, checked_zone, mapped_columns
+from core.services.imports_reading import Row, preview
+from core.services.imports_recording import DOWNLOADED
+from core.statuses import AudienceKind, ImportStatus, MergePolicy
+from core.tabular import Format
 
 MOST_BYTES = 2 << 30
+PREVIEWED = 20  # rows
 
 
 class OptionsIn(Struct, forbid_unknown_fields=True):
-    """How to read the file and where its people go."""
+    """How to read the file and where its people go.
+
+    `columns` maps our fields to the file's columns; an empty name leaves a field out. `zone` is for times written
+    without one, `region` for numbers written without a prefix. `dry_run` gives every row its verdict and writes
+    nothing; confirm the import afterwards.
+    """
 
     region: Annotated[str, msgspec.Meta(pattern=COUNTRY)] | None = None
     columns: dict[str, str] = msgspec.field(default_factory=dict)
+    zone: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    merge: MergePolicy = MergePolicy.FILL
+    dry_run: bool = False
     audience_id: UUID | None = None
     audience_name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
 
@@ -45,19 +60,72 @@ class ImportIn(Struct):
     options: str = "{}"
 
 
+class FormatOut(Struct):
+    """What the file is; encoding and delimiter are of text only."""
+
+    kind: str
+    encoding: str | None
+    delimiter: str | None
+
+    @classmethod
+    def of(cls, form: Format) -> Self:
+        return cls(form.kind, form.encoding or None, form.delimiter or None)
+
+
+class PreviewRowOut(Struct):
+    """A row as it would be read: its number in E.164, or what is wrong with it; `mended` names repairs."""
+
+    row_number: int
+    phone: str | None
+    country: str | None
+    action: str | None
+    occurred_at: datetime | None
+    problem: str | None
+    mended: list[str]
+    values: dict[str, str]
+    attributes: dict[str, str]
+
+    @classmethod
+    def of(cls, row: Row, mended: tuple[str, ...]) -> Self:
+        return cls(
+            row.number,
+            row.e164 or None,
+            row.country or None,
+            row.action or None,
+            row.occurred_at,
+            row.problem,
+            list(mended),
+            row.values,
+            row.attributes,
+        )
+
+
+class PreviewOut(Struct):
+    format: FormatOut
+    header: list[str]
+    fields: list[str]  # what a column can be mapped to
+    columns: dict[str, str]  # our field → the file's column, as named or suggested
+    rows: list[PreviewRowOut]  # empty until a column holds phone numbers
+
+
 class ImportOut(Struct):
     id: UUID
     filename: str
     bytes: int
     sha256: str
-    status: WorkStatus
+    status: ImportStatus
+    dry_run: bool
     error: str | None
+    rows_read: int
     rows_total: int | None
     rows_done: int
     verdicts: dict[str, int]
+    notes: dict[str, int]
     options: dict[str, Any]
     created_at: datetime
     finished_at: datetime | None
+    undo_until: datetime | None
+    undone: dict[str, int] | None
 
     @classmethod
     def of(cls, job: Import) -> Self:
@@ -67,13 +135,18 @@ class ImportOut(Struct):
             bytes=job.bytes,
             sha256=job.sha256,
             status=job.status,
+            dry_run=job.dry_run,
             error=job.error,
+            rows_read=job.rows_read,
             rows_total=job.rows_total,
             rows_done=job.rows_done,
             verdicts=job.verdicts,
+            notes=job.notes,
             options=job.options,
             created_at=job.created_at,
             finished_at=job.finished_at,
+            undo_until=imports.undo_until(job),
+            undone=job.undone,
         )
 
 
@@ -99,6 +172,26 @@ class ImportController(Controller):
         found = await imports.list_page(session, limit=limit, cursor=cursor)
         return PageOut([ImportOut.of(job) for job in found.items], found.next)
 
+    @post("/preview", guards=[MARKETING], request_max_body_size=MOST_BYTES, status_code=200)
+    async def preview(self, data: MultipartBody[ImportIn], parts: Held, session: Db, now: Now) -> PreviewOut:
+        """How a file would be read: its format, its columns and what they could be, its first rows. Keeps nothing.
+
+        The start of a large text file is enough.
+        """
+        options = _options(data)
+        path, _ = await _keep(data.file, parts.settings.data_dir / "imports", uuid4())
+        try:
+            form = tabular.detect(path)
+            header = tabular.columns(path, form)
+            columns = mapped_columns(header, options.columns, for_preview=True)
+            shown = _read(options, parts, columns, form)
+            purposes = frozenset((await load_registry(session)).purposes)
+            rows = preview(path, shown, purposes=purposes, now=now, rows=PREVIEWED) if "phone" in columns else []
+        finally:
+            path.unlink()
+        named = [name for name in header if name]
+        return PreviewOut(FormatOut.of(form), named, list(HEADERS), columns, [PreviewRowOut.of(*each) for each in rows])
+
     @post(guards=[MARKETING], request_max_body_size=MOST_BYTES)
     async def upload(
         self,
@@ -107,24 +200,18 @@ class ImportController(Controller):
         parts: Held,
         session: Db,
     ) -> Response[ImportOut]:
-        """Take in a CSV, TSV or XLSX file; a worker gives every row its verdict."""
-        try:
-            options = msgspec.json.decode(data.options, type=OptionsIn)
-        except msgspec.DecodeError as wrong:
-            told = decoding_error(str(wrong), field="options")
-            raise RuleViolation(told.message, field=told.field) from wrong
+        """Take in a CSV, TSV, XLSX or Parquet file; a worker gives every row its verdict."""
+        options = _options(data)
 
         async def make() -> ImportOut:
             import_id = uuid4()
             filename = Path(data.file.filename or "upload").name[:200]
             path, digest = await _keep(data.file, parts.settings.data_dir / "imports", import_id)
             try:
-                read = imports.read_options(
-                    path,
-                    region=options.region or parts.settings.country,
-                    columns=options.columns,
-                    audience_id=await _audience(session, options, request),
-                )
+                form = tabular.detect(path)
+                columns = mapped_columns(tabular.columns(path, form), options.columns)
+                read = _read(options, parts, columns, form)
+                audience_id = await _audience(session, options)
             except AppError:
                 path.unlink()
                 raise
@@ -134,7 +221,9 @@ class ImportController(Controller):
                 path=path,
                 filename=filename,
                 sha256=digest,
-                options=read,
+                options=msgspec.structs.replace(read, audience_id=audience_id),
+                audience_name=options.audience_name,
+                dry_run=options.dry_run,
                 created_by=request.user.user_id,
             )
             await people.note(session, request.user, "import.uploaded", "import", job.id)
@@ -146,6 +235,43 @@ class ImportController(Controller):
     async def read(self, import_id: FromPath[UUID], session: Db) -> ImportOut:
         """Progress, and the verdicts so far; at the end they add up to the rows."""
         return ImportOut.of(await imports.get(session, import_id))
+
+    @post("/{import_id:uuid}/confirm", guards=[MARKETING], status_code=200)
+    async def confirm(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db) -> ImportOut:
+        """Import for real what was checked."""
+        job = await imports.confirm(session, import_id)
+        await people.note(session, request.user, "import.confirmed", "import", import_id)
+        return ImportOut.of(job)
+
+    @post("/{import_id:uuid}/pause", guards=[MARKETING], status_code=200)
+    async def pause(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db) -> ImportOut:
+        """Stop after the rows in hand; what was recorded stays, and `resume` goes on behind it."""
+        job = await imports.pause(session, import_id)
+        await people.note(session, request.user, "import.paused", "import", import_id)
+        return ImportOut.of(job)
+
+    @post("/{import_id:uuid}/resume", guards=[MARKETING], status_code=200)
+    async def resume(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db) -> ImportOut:
+        job = await imports.resume(session, import_id)
+        await people.note(session, request.user, "import.resumed", "import", import_id)
+        return ImportOut.of(job)
+
+    @post("/{import_id:uuid}/cancel", guards=[MARKETING], status_code=200)
+    async def cancel(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now) -> ImportOut:
+        """Leave the rest of the file out; what was recorded stays until it is undone."""
+        job = await imports.cancel(session, import_id, now=now)
+        await people.note(session, request.user, "import.cancelled", "import", import_id)
+        return ImportOut.of(job)
+
+    @post("/{import_id:uuid}/undo", guards=[MARKETING], status_code=200)
+    async def undo(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now) -> ImportOut:
+        """Take back people, values and memberships the import brought, within 7 days of its end.
+
+        What people said about consent stays, and so does whoever said something or was written to.
+        """
+        job = await imports.undo(session, import_id, now=now)
+        await people.note(session, request.user, "import.undone", "import", import_id)
+        return ImportOut.of(job)
 
     @get("/{import_id:uuid}/rows", guards=[READ_PEOPLE])
     async def rows(
@@ -187,28 +313,39 @@ async def _keep(upload: UploadFile, folder: Path, import_id: UUID) -> tuple[Path
     return path, digest.hexdigest()
 
 
-async def _audience(session: AsyncSession, options: OptionsIn, request: AuthedRequest) -> UUID | None:
-    if options.audience_id is not None:
-        audience = await audiences.get(session, options.audience_id)
-        if audience.kind is not AudienceKind.STATIC:
-            raise RuleViolation("people can be put on a static list only", field="options.audience_id")
-        return audience.id
-    if options.audience_name:
-        made = await audiences.add(
-            session,
-            name=options.audience_name,
-            kind=AudienceKind.STATIC,
-            rule=None,
-            created_by=request.user.user_id,
-        )
-        return made.id
-    return None
+def _options(data: ImportIn) -> OptionsIn:
+    try:
+        return msgspec.json.decode(data.options, type=OptionsIn)
+    except msgspec.DecodeError as wrong:
+        told = decoding_error(str(wrong), field="options")
+        raise RuleViolation(told.message, field=told.field) from wrong
+
+
+def _read(options: OptionsIn, parts: Parts, columns: dict[str, str], form: Format) -> Options:
+    """How the file is to be read, with the organisation's own country and zone where none is named."""
+    return Options(
+        region=options.region or parts.settings.country,
+        columns=columns,
+        form=form,
+        zone=checked_zone(options.zone or parts.settings.time_zone),
+        merge=options.merge,
+    )
+
+
+async def _audience(session: AsyncSession, options: OptionsIn) -> UUID | None:
+    """The list named by its id; one named anew is made when the import begins."""
+    if options.audience_id is None:
+        return None
+    audience = await audiences.get(session, options.audience_id)
+    if audience.kind is not AudienceKind.STATIC:
+        raise RuleViolation("people can be put on a static list only", field="options.audience_id")
+    return audience.id
 
 
 async def _rejects(parts: Parts, import_id: UUID) -> AsyncIterator[str]:
     """CSV text, a page of rows at a time."""
     columns: list[str] | None = None
-    for verdict in imports.DOWNLOADED:
+    for verdict in DOWNLOADED:
         cursor: str | None = None
         while True:
             async with parts.sessions() as session:

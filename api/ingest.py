@@ -1,6 +1,12 @@
-"""Webhook bodies into the database: many requests share one commit, each is answered after its own is durable."""
+"""Webhook bodies into the database: many requests share one commit, each is answered after its own is durable.
+
+Everything that waits is bounded in number, bytes and time: beyond it the provider is asked to come again, which it
+does for days. So a slow database costs time, and never memory or a body that was answered with 200.
+"""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -8,13 +14,18 @@ import structlog
 from core import queue
 from core.db import Sessions
 from core.errors import Unavailable
-from core.queue import Ringer, transaction
+from core.queue import Bell, Ringer
 from core.services import webhooks
 
 log = structlog.get_logger()
 
-MOST_WAITING = 2000  # beyond it the provider is asked to come again, which it does for days
-MOST_TOGETHER = 500
+MOST_WAITING = 2000
+MOST_WAITING_BYTES = 64 << 20
+MOST_TOGETHER = 1000
+MOST_TOGETHER_BYTES = 16 << 20
+ANSWER_WITHIN_S = 8.0  # the provider gives up at some point; better a clear no than a late yes
+MOST_SPEAKING = 8  # bodies with withdrawals that are recorded at the same moment; each holds a connection
+MOST_SPEAKING_WAITING = 400
 
 
 @dataclass
@@ -24,55 +35,92 @@ class _Body:
 
 
 class Ingest:
-    """One task that commits what has arrived since its last commit."""
+    """One task that commits what has arrived since its last commit, and one that rings for it."""
 
     def __init__(self, sessions: Sessions, ringer: Ringer) -> None:
         self.sessions = sessions
         self.ringer = ringer
-        self.arrived: asyncio.Queue[_Body] = asyncio.Queue(MOST_WAITING)
-        self.task: asyncio.Task[None] | None = None
+        self.waiting: list[_Body] = []
+        self.waiting_bytes = 0
+        self.arrived = asyncio.Event()
+        self.committed = asyncio.Event()
+        self.speaking = asyncio.Semaphore(MOST_SPEAKING)
+        self.speakers = 0
+        self.stopping = False
+        self.tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self.task = asyncio.create_task(self._run())
+        self.tasks = [asyncio.create_task(self._commit_all()), asyncio.create_task(self._ring())]
 
     async def stop(self) -> None:
         """Commit what has arrived, then end."""
-        if self.task is not None:
-            await self.arrived.join()
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
+        self.stopping = True
+        self.arrived.set()
+        if self.tasks:
+            committing, ringing = self.tasks
+            await committing
+            ringing.cancel()
+            with suppress(asyncio.CancelledError):
+                await ringing
 
     async def put(self, body: bytes) -> None:
-        """Return once the body is committed; raises Unavailable when it cannot be, and then nothing was stored."""
+        """Return once the body is committed; raises Unavailable when it is not, or not in time."""
+        if len(self.waiting) >= MOST_WAITING or self.waiting_bytes + len(body) > MOST_WAITING_BYTES or self.stopping:
+            raise Unavailable("too many webhooks are waiting; send it again")
         item = _Body(body)
-        try:
-            self.arrived.put_nowait(item)
-        except asyncio.QueueFull as full:
-            raise Unavailable("too many webhooks are waiting; send it again") from full
+        self.waiting.append(item)
+        self.waiting_bytes += len(body)
+        self.arrived.set()
         await item.stored
 
-    async def _run(self) -> None:
-        while True:
-            batch = [await self.arrived.get()]
-            while len(batch) < MOST_TOGETHER and not self.arrived.empty():
-                batch.append(self.arrived.get_nowait())
-            try:
-                await self._store(batch)
-            finally:
-                for _ in batch:
-                    self.arrived.task_done()
+    @asynccontextmanager
+    async def in_turn(self) -> AsyncIterator[None]:
+        """A turn for a body that needs a transaction of its own; raises Unavailable when too many wait for theirs."""
+        if self.speakers >= MOST_SPEAKING_WAITING:
+            raise Unavailable("too many webhooks are waiting; send it again")
+        self.speakers += 1
+        try:
+            async with self.speaking:
+                yield
+        finally:
+            self.speakers -= 1
+
+    async def _commit_all(self) -> None:
+        while not self.stopping or self.waiting:
+            await self.arrived.wait()
+            self.arrived.clear()
+            while self.waiting:
+                await self._store(self._next())
+
+    def _next(self) -> list[_Body]:
+        size = count = 0
+        for item in self.waiting[:MOST_TOGETHER]:
+            size += len(item.body)
+            if count and size > MOST_TOGETHER_BYTES:
+                break
+            count += 1
+        batch, self.waiting = self.waiting[:count], self.waiting[count:]
+        self.waiting_bytes -= sum(len(item.body) for item in batch)
+        return batch
 
     async def _store(self, batch: list[_Body]) -> None:
         try:
-            async with transaction(self.sessions, self.ringer) as session:
+            async with asyncio.timeout(ANSWER_WITHIN_S), self.sessions.begin() as session:
                 await webhooks.store(session, [item.body for item in batch])
-                queue.ring_after_commit(session, queue.RECORD_WEBHOOKS)
         except Exception as failed:  # this task serves every webhook, so it must outlive what nobody foresaw
             log.error("webhooks.not_stored", bodies=len(batch), error=type(failed).__name__)
             for item in batch:
                 if not item.stored.done():
                     item.stored.set_exception(Unavailable("the webhook could not be stored; send it again"))
             return
+        self.committed.set()
         for item in batch:
             if not item.stored.done():  # the caller may have gone
                 item.stored.set_result(None)
+
+    async def _ring(self) -> None:
+        """Ring after commits, beside the answers: a queue that hangs holds up nobody, and the sweep rings again."""
+        while True:
+            await self.committed.wait()
+            self.committed.clear()
+            await self.ringer.ring(Bell(queue.RECORD_WEBHOOKS, ()))

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from litestar import Controller, Response, get, post
+from litestar import Controller, Response, get, patch, post
 from litestar.params import FromPath, JSONBody
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType, to_builtins
 
 from api.auth import MARKETING, READ_MARKETING, AuthedRequest
 from api.idempotency import once
@@ -28,6 +28,19 @@ class SenderIn(Struct, forbid_unknown_fields=True):
     messages_per_second: Annotated[int, Meta(ge=1, le=1000)] = 80
 
 
+class SenderChangeIn(Struct, forbid_unknown_fields=True):
+    """What changes; what is left out stays."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
+    messages_per_second: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
+    pause_on_red: Annotated[bool, Meta(description="Stop when the provider flags the number's quality")] | UnsetType = (
+        UNSET
+    )
+    pause_on_orphans: (
+        Annotated[bool, Meta(description="Stop when messages are reported on that Kairan did not send")] | UnsetType
+    ) = UNSET
+
+
 class ReasonIn(Struct, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(min_length=1, max_length=300)]
 
@@ -38,12 +51,15 @@ class SenderOut(Struct):
     waba_id: str
     display_number: str
     name: str
+    verified_name: str | None
     quality: str
     limit_tier: str | None
     messages_per_second: int
     paused_at: datetime | None
     pause_reason: str | None
-    pause_code: str | None  # provider:CODE when a refusal stopped it
+    pause_code: str | None  # provider:CODE, quality:red, account:…, integrity:orphans; null when a person did
+    pause_on_red: bool
+    pause_on_orphans: bool
 
     @classmethod
     def of(cls, sender: Sender) -> Self:
@@ -53,12 +69,15 @@ class SenderOut(Struct):
             sender.waba_id,
             sender.display_number,
             sender.name,
+            sender.verified_name,
             sender.quality,
             sender.limit_tier,
             sender.messages_per_second,
             sender.paused_at,
             sender.pause_reason,
             sender.pause_code,
+            sender.pause_on_red,
+            sender.pause_on_orphans,
         )
 
 
@@ -87,6 +106,16 @@ class SenderController(Controller):
             return SenderOut.of(sender)
 
         return await once(request, session, SenderOut, make)
+
+    @patch("/{sender_id:uuid}", guards=[MARKETING])
+    async def change(
+        self, sender_id: FromPath[UUID], data: JSONBody[SenderChangeIn], request: AuthedRequest, session: Db
+    ) -> SenderOut:
+        """Change the label, the pace, or what pauses the number by itself."""
+        changes = to_builtins(data)
+        sender = await senders.change(session, sender_id, changes)
+        await people.note(session, request.user, "sender.changed", "sender", sender.id, changes=changes)
+        return SenderOut.of(sender)
 
     @post("/{sender_id:uuid}/subscribe", guards=[MARKETING], status_code=200)
     async def subscribe(self, sender_id: FromPath[UUID], request: AuthedRequest, parts: Held, session: Db) -> SenderOut:

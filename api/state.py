@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from arq.constants import default_queue_name, health_check_key_suffix
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from redis.asyncio import Redis
@@ -14,11 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import utc_now
 from core.db import Sessions
 from core.keys import Keyring
+from core.live import WORKER_HEARTBEAT
 from core.queue import Ringer, transaction
 from core.settings import Settings
 from core.whatsapp.client import WhatsAppClient
-
-HEARTBEAT = default_queue_name + health_check_key_suffix  # arq's worker writes it
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,6 @@ def provide_now() -> datetime:
 async def worker_alive(parts: Parts) -> bool:
     """Whether a worker's heartbeat is fresh; without Valkey no worker gets anything to do."""
     try:
-        return bool(await parts.valkey.get(HEARTBEAT))
+        return bool(await parts.valkey.get(WORKER_HEARTBEAT))
     except (RedisError, OSError):
         return False

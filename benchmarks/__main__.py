@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from benchmarks import machine
+from benchmarks.audience import audience
 from benchmarks.crash import crash
 from benchmarks.expand import expand
 from benchmarks.growth import growth
+from benchmarks.ingest import ingest
 from benchmarks.pause import pause
 from benchmarks.report import Report
 from benchmarks.send import send
@@ -61,6 +63,18 @@ BENCHMARKS = {
         "cost per message and peak memory by the number of queued rows",
         "[MESSAGES=5000 ROWS=10000 100000 1000000]",
         lambda given: growth(given.sizes),
+        90,
+    ),
+    "ingest": Benchmark(
+        "webhooks of one status each at a steady pace: losses, latency, the lag of recording; storing off beside it",
+        "[SECONDS=60 [PER_SECOND=3300]]",
+        lambda given: ingest(given.sizes),
+        15,
+    ),
+    "audience": Benchmark(
+        "seconds to count and to list a rule with an attribute, a consent and clicks",
+        "[PEOPLE=1000000 [EVENTS=20000000]]",
+        lambda given: audience(given.sizes),
         90,
     ),
     "crash": Benchmark(

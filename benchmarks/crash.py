@@ -149,7 +149,7 @@ async def _until_settled(stack: Stack, log: Provider, campaign_id: UUID) -> None
     """
     open_rows = """
         SELECT (SELECT status FROM campaigns WHERE id = $1) <> 'sending'
-            OR EXISTS (SELECT FROM messages WHERE campaign_id = $1 AND status IN ('queued', 'sending'))
+            OR EXISTS (SELECT FROM messages WHERE campaign_id = $1 AND phase IN ('queued', 'sending'))
             OR EXISTS (SELECT FROM webhook_events WHERE status = 'waiting')
     """
     calm = 0

@@ -115,7 +115,7 @@ async def until_expanded(stack: Stack, campaign: Json) -> None:
 
 async def until_sent(stack: Stack, campaign: Json) -> None:
     """Wait until no row is queued or sending."""
-    over = "SELECT NOT EXISTS (SELECT FROM messages WHERE campaign_id = $1 AND status IN ('queued', 'sending'))"
+    over = "SELECT NOT EXISTS (SELECT FROM messages WHERE campaign_id = $1 AND phase IN ('queued', 'sending'))"
     await until_expanded(stack, campaign)
     async with stack.database() as database:
         await until(lambda: database.fetchval(over, UUID(campaign["id"])))

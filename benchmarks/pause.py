@@ -92,5 +92,5 @@ async def _alternative(stack: Stack, report: Report, log: Provider) -> None:
     report.add("SIGTERM to the last request started (alternative)", max(late, default=asked_at) - asked_at, "s")
     report.add("SIGTERM to the worker's end", ended_at - asked_at, "s")
     async with stack.database() as database:
-        left = await database.fetchval("SELECT count(*) FROM messages WHERE status = 'sending'")
+        left = await database.fetchval("SELECT count(*) FROM messages WHERE phase = 'sending'")
     report.add("rows left in sending by SIGTERM", left, "messages", at_most=0)

@@ -20,9 +20,9 @@ from benchmarks.harness import WABA, Stack, free_port, sandbox_config, until
 from benchmarks.office import COMPONENTS, TEMPLATE
 from cli.embedded import log_file
 from cli.processes import Child
-from core import template
 from core.errors import Unavailable
 from core.settings import ROOT
+from core.template import Form
 
 THROUGHPUTS = (1000, 1000, 1000, 1000, 1000, 1000)
 READY_WITHIN_S = 30.0
@@ -41,7 +41,7 @@ class Arena:
 
     def job(self, count: int, *, first: int = 0, per_second: float | None = None) -> Job:
         """The same template as the campaign's, filled the same way."""
-        content = template.send_content(TEMPLATE, "en", "positional", COMPONENTS, FILLED)
+        content = Form.of(TEMPLATE, "en", "positional", COMPONENTS).content(FILLED)
         return Job(self.url, self.token, self.version, self.numbers, content, count, first, per_second)
 
 

@@ -64,6 +64,9 @@ class ApiClient:
         headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
         return await self._json("POST", path, json=body if body is not None else {}, headers=headers)
 
+    async def delete(self, path: str, **query: str | int) -> Json:
+        return await self._json("DELETE", path, params=query)
+
     async def upload(self, path: str, file: Upload, fields: Mapping[str, str]) -> Json:
         return await self._json("POST", path, files={"file": file}, data=dict(fields))
 

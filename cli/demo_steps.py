@@ -58,7 +58,9 @@ async def rate_card(team: Team, currency: str) -> None:
     """Prices of a marketing message per market: made up for the demo, so that reports show costs."""
     lines = ["market,category,currency,price,effective_from"]
     lines += [f"{code},marketing,{currency},{price},2026-01-01" for code, price in PRICES.items()]
-    await team.marketer.upload("/api/rates", ("demo-prices.csv", BytesIO("\n".join(lines).encode()), "text/csv"), {})
+    await team.marketer.upload(
+        "/api/rates", ("demo data: made-up prices", BytesIO("\n".join(lines).encode()), "text/csv"), {}
+    )
 
 
 async def notice_id(team: Team) -> str:

@@ -131,7 +131,7 @@ class EmbeddedPostgres:
             self._create_cluster()
         self._hand_over(self.pgdata)
         options = {"listen_addresses": "", "unix_socket_directories": str(self.sockets), "shared_buffers": "256MB"}
-        options |= {"max_connections": "100", "unix_socket_permissions": "0770", "max_wal_size": "2GB"}
+        options |= {"max_connections": "200", "unix_socket_permissions": "0770", "max_wal_size": "2GB"}
         if not self.durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         arguments = [f"-c{name}={value}" for name, value in options.items()]

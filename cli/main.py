@@ -23,9 +23,20 @@ app = typer.Typer(
 users = typer.Typer(help="Who may sign in.", rich_markup_mode=None)
 keys = typer.Typer(help="Keys for programs that call the API.", rich_markup_mode=None)
 lake = typer.Typer(help="The analytics lake.", rich_markup_mode=None)
+contacts = typer.Typer(help="What one person asks about their data.", rich_markup_mode=None)
 messages = typer.Typer(help="Messages whose answer never came.", rich_markup_mode=None)
+webhooks = typer.Typer(help="What the provider told us, and recording it again.", rich_markup_mode=None)
 audit = typer.Typer(help="Packages of consent evidence.", rich_markup_mode=None)
-for name, group in (("users", users), ("keys", keys), ("lake", lake), ("messages", messages), ("audit", audit)):
+GROUPS = {
+    "users": users,
+    "keys": keys,
+    "lake": lake,
+    "contacts": contacts,
+    "messages": messages,
+    "webhooks": webhooks,
+    "audit": audit,
+}
+for name, group in GROUPS.items():
     app.add_typer(group, name=name)
 
 ApiKey = Annotated[
@@ -202,6 +213,45 @@ def refresh_lake(key: ApiKey = None) -> None:
     asyncio.run(the_lake.run(get_settings(), key))
 
 
+Person = Annotated[str, typer.Argument(help="The contact's id, or their number with its country prefix.")]
+Why = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")]
+
+
+@contacts.command("erase")
+def erase_contact(
+    person: Person,
+    reason: Why,
+    *,
+    really: Annotated[bool, typer.Option("--really", help="Erase; without it, what would go is counted.")] = False,
+    key: ApiKey = None,
+) -> None:
+    """Erase a person for good. What proves that they said stop stays, and names nobody."""
+    from cli import contacts as the_contacts
+    from core.settings import get_settings
+
+    asyncio.run(the_contacts.erase(get_settings(), key, person, reason, really=really))
+
+
+@contacts.command("access")
+def access_contact(
+    person: Person,
+    reason: Why,
+    to: Annotated[Path, typer.Option(help="File to write: .json for programs, .html to read and print.")] = Path(
+        "access.html"
+    ),
+    *,
+    portable: Annotated[bool, typer.Option("--portable", help="Only what they gave, as JSON to take elsewhere.")] = (
+        False
+    ),
+    key: ApiKey = None,
+) -> None:
+    """Save everything that is held about a person, for that person."""
+    from cli import contacts as the_contacts
+    from core.settings import get_settings
+
+    asyncio.run(the_contacts.access(get_settings(), key, person, reason, to, portable=portable))
+
+
 @messages.command("settle")
 def settle_messages(
     campaign: Annotated[str, typer.Argument(help="The campaign's id.")],
@@ -217,6 +267,34 @@ def settle_messages(
     asyncio.run(
         the_messages.settle(get_settings(), key, campaign, older_than_minutes=older_than_minutes, really=really)
     )
+
+
+@webhooks.command("status")
+def webhooks_status(key: ApiKey = None) -> None:
+    """Show what waits, what was set aside and why, and what nobody here has sent."""
+    from cli import webhooks as the_webhooks
+    from core.settings import get_settings
+
+    asyncio.run(the_webhooks.status(get_settings(), key))
+
+
+@webhooks.command("replay")
+def replay_webhooks(
+    *,
+    since: Annotated[str, typer.Option(help="First instant, such as 2026-11-22T08:00:00+01:00.")] = "",
+    until: Annotated[str, typer.Option(help="Before this instant.")] = "",
+    event: Annotated[list[int] | None, typer.Option("--event", help="This body only; may be repeated.")] = None,
+    set_aside: Annotated[bool, typer.Option("--set-aside", help="Only what could not be recorded.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them and do nothing.")] = False,
+    key: ApiKey = None,
+) -> None:
+    """Record webhooks once more; what took effect before changes nothing."""
+    from cli import webhooks as the_webhooks
+    from core.settings import get_settings
+
+    chosen: dict[str, object] = {"ids": event or [], "only_set_aside": set_aside, "dry_run": dry_run}
+    chosen |= {name: given for name, given in (("since", since), ("until", until)) if given}
+    asyncio.run(the_webhooks.replay(get_settings(), key, chosen))
 
 
 @audit.command("export")

@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         False, description="Let webhooks we send go to http:// and to addresses inside your own network"
     )
     lake_interval_s: int = Field(60, ge=5, description="Seconds between refreshes of the lake")
+    keep_webhooks_days: int = Field(90, ge=1, description="How long the provider's raw bodies are kept")
+    keep_uploads_days: int = Field(90, ge=1, description="How long uploaded files and rejected rows are kept")
+    keep_exports_days: int = Field(30, ge=1, description="How long finished audit packages are kept")
+    keep_evidence_days: int = Field(
+        1095, ge=30, description="How long people whose consent has ended are kept; then they are erased"
+    )
     log_level: str = Field("INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("time_zone")

@@ -53,6 +53,22 @@ RANK: dict[DeliveryStatus, int] = {
     DeliveryStatus.READ: 5,
 }
 
+# With the provider: from here on only its reports move a row.
+OUT = "out"
+WITH_PROVIDER = (
+    DeliveryStatus.ACCEPTED,
+    DeliveryStatus.HELD,
+    DeliveryStatus.SENT,
+    DeliveryStatus.DELIVERED,
+    DeliveryStatus.READ,
+)
+
+
+def phase_of(status: DeliveryStatus) -> str:
+    """The coarser word that indexes use: reports that come in do not move a row in them."""
+    return OUT if status in WITH_PROVIDER else status.value
+
+
 # Rows in which work is left: a campaign with none of them is completed.
 OPEN = frozenset({DeliveryStatus.QUEUED, DeliveryStatus.SENDING})
 
@@ -124,6 +140,14 @@ PRIORITY: dict[MessageKind, int] = {
     MessageKind.TRIGGERED: 2,
     MessageKind.CAMPAIGN: 5,
 }
+CANARY_PRIORITY = 4  # of a campaign's first few, which go before its other rows
+
+
+class CanaryVerdict(StrEnum):
+    """What was said about a campaign's rest once its first few were out."""
+
+    GO = "go"
+    STOP = "stop"
 
 
 class EventKind(StrEnum):
@@ -171,13 +195,60 @@ class Category(StrEnum):
     SERVICE = "service"
 
 
+class RateCategory(StrEnum):
+    """What a price is for: the categories, and the dearer authentication from abroad some markets have."""
+
+    MARKETING = "marketing"
+    UTILITY = "utility"
+    AUTHENTICATION = "authentication"
+    AUTHENTICATION_ABROAD = "authentication_abroad"
+    SERVICE = "service"
+
+
+class AttributeKind(StrEnum):
+    """What an attribute of contacts holds."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    DATE = "date"
+    BOOLEAN = "boolean"
+    CHOICE = "choice"
+
+
 class AudienceKind(StrEnum):
     STATIC = "static"
     RULE = "rule"
 
 
+class ImportStatus(StrEnum):
+    """A file on its way in; whoever is not `running` or `undoing` is left alone by the worker.
+
+    waiting ─▶ running ─▶ done | failed          running ⇄ paused, and either ─▶ cancelled, between two chunks
+    waiting ─▶ running ─▶ checked ─confirmed─▶ waiting          (asked for a check first: nothing is written)
+    done, failed, cancelled ─within 7 days─▶ undoing ─▶ undone
+    """
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    CHECKED = "checked"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+
+
+class MergePolicy(StrEnum):
+    """What a file may change about people who are known already."""
+
+    FILL = "fill"  # what is blank
+    OVERWRITE = "overwrite"  # whatever the file knows; a blank cell changes nothing
+    SKIP = "skip"  # nothing
+
+
 class WorkStatus(StrEnum):
-    """Imports and exports: long work in the background."""
+    """Exports: long work in the background."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -192,6 +263,36 @@ class WebhookStatus(StrEnum):
     WAITING = "waiting"
     RECORDED = "recorded"
     SET_ASIDE = "set_aside"
+
+
+class AccountEventKind(StrEnum):
+    """What the provider tells about templates, numbers and the account; the last is our own finding."""
+
+    TEMPLATE_STATUS = "template_status"
+    TEMPLATE_QUALITY = "template_quality"
+    TEMPLATE_CATEGORY = "template_category"
+    TEMPLATE_CATEGORY_NOTICE = "template_category_notice"
+    TEMPLATE_CONTENT = "template_content"
+    NUMBER_LIMIT = "number_limit"
+    NUMBER_NAME = "number_name"
+    CAPABILITY = "capability"
+    ALERT = "alert"
+    REVIEW = "review"
+    ACCOUNT = "account"
+    SECURITY = "security"
+    ORPHANS = "orphans"  # statuses of messages nobody here has sent
+
+    @property
+    def is_about_template(self) -> bool:
+        return self.value.startswith("template_")
+
+
+class Severity(StrEnum):
+    """How soon a person should look."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
 
 
 class ConversionKind(StrEnum):
@@ -235,3 +336,20 @@ class HookStatus(StrEnum):
     WAITING = "waiting"
     DELIVERED = "delivered"
     FAILED = "failed"
+
+
+class RequestKind(StrEnum):
+    """What a person may ask about their data (GDPR articles 15 to 18, 20 and 21)."""
+
+    ACCESS = "access"
+    PORTABILITY = "portability"
+    ERASURE = "erasure"
+    OBJECTION = "objection"
+    RECTIFICATION = "rectification"
+    RESTRICTION = "restriction"
+
+
+class RequestStatus(StrEnum):
+    OPEN = "open"
+    DONE = "done"
+    REFUSED = "refused"

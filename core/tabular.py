@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from charset_normalizer import from_bytes
 from python_calamine import CalamineError, CalamineWorkbook
 
@@ -22,6 +24,9 @@ MOST_SQUEEZED = 100  # times smaller than unpacked; real spreadsheets are 5 to 3
 SMALL = 50 << 20  # unpacked bytes that do no harm however they were squeezed
 SURPLUS = "(beyond the header)"  # what holds the cells of a row that has more of them than the header
 DELIMITERS = ",;\t|"
+MOST_PARQUET = 16 << 30
+_SEP = re.compile(r'"?sep=([,;\t|])"?', re.IGNORECASE)
+_UNSEEN = str.maketrans("", "", "\ufeff\u200b\u200e\u200f")  # of a header, before it is compared
 BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 csv.field_size_limit(MOST_IN_CELL)
@@ -29,11 +34,12 @@ csv.field_size_limit(MOST_IN_CELL)
 
 @dataclass(frozen=True)
 class Format:
-    """How a file is to be read; `kind` is csv or xlsx, delimiter and encoding are of csv only."""
+    """How a file is to be read; `kind` is csv, xlsx or parquet, the rest is of csv only."""
 
     kind: str
     encoding: str = ""
     delimiter: str = ""
+    has_sep: bool = False  # the first line is `sep=;`, which spreadsheets write and hide
 
 
 def detect(path: Path) -> Format:
@@ -44,16 +50,38 @@ def detect(path: Path) -> Format:
         raise RuleViolation("the file is empty: choose a CSV, TSV or XLSX file with a header row", field="file")
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _check_workbook(path)
+    if head.startswith(b"PAR1"):
+        return _check_parquet(path)
     encoding = next((name for bom, name in BOMS.items() if head.startswith(bom)), None) or _guess(head)
     text = head.decode(encoding, "replace")
-    header = re.sub(r'"[^"]*"', "", text.splitlines()[0]) if text.splitlines() else ""
+    lines = text.splitlines() or [""]
+    if said := _SEP.fullmatch(lines[0]):
+        return Format("csv", encoding, said[1], has_sep=True)
+    header = re.sub(r'"[^"]*"', "", lines[0])
     found = max(DELIMITERS, key=header.count)
     return Format("csv", encoding, found if found in header else ",")
 
 
+def _check_parquet(path: Path) -> Format:
+    try:
+        with pq.ParquetFile(path) as table:
+            schema, groups = table.schema_arrow, table.metadata
+            unpacked = sum(groups.row_group(at).total_byte_size for at in range(groups.num_row_groups))
+    except (pa.ArrowException, OSError) as broken:
+        raise RuleViolation("the Parquet file is damaged: write it again", field="file") from broken
+    nested = next((each.name for each in schema if pa.types.is_nested(each.type)), None)
+    if nested is not None:
+        raise RuleViolation(
+            f"the column {nested[:50]!r} holds lists or records: write one plain value a cell", field="file"
+        )
+    if unpacked > MOST_PARQUET:
+        raise RuleViolation("the Parquet file is too large when unpacked: divide it", field="file")
+    return Format("parquet")
+
+
 def _guess(head: bytes) -> str:
     if b"\0" in head:
-        raise RuleViolation("the file is not a table: choose a CSV, TSV or XLSX file", field="file")
+        raise RuleViolation("the file is not a table: choose a CSV, TSV, XLSX or Parquet file", field="file")
     try:
         io.TextIOWrapper(io.BytesIO(head[:-4] if len(head) == SAMPLE else head), "utf-8").read()
     except UnicodeDecodeError:
@@ -75,7 +103,7 @@ def _check_workbook(path: Path) -> Format:
     except zipfile.BadZipFile as broken:
         raise RuleViolation("the XLSX file is damaged: save it again", field="file") from broken
     if "xl/workbook.xml" not in names:
-        raise RuleViolation("the file is not a table: choose a CSV, TSV or XLSX file", field="file")
+        raise RuleViolation("the file is not a table: choose a CSV, TSV, XLSX or Parquet file", field="file")
     if unpacked > MOST_UNPACKED or (unpacked > SMALL and unpacked > packed * MOST_SQUEEZED):
         raise RuleViolation("the XLSX file is too large when unpacked: save it as CSV", field="file")
     return Format("xlsx")
@@ -83,7 +111,7 @@ def _check_workbook(path: Path) -> Format:
 
 def columns(path: Path, form: Format) -> list[str]:
     """The header row; raises RuleViolation when it has no columns or one twice."""
-    header = [cell.strip() for cell in next(_cells(path, form), [])]
+    header = [cell.translate(_UNSEEN).strip() for cell in next(_cells(path, form), [])]
     if not any(header):
         raise RuleViolation("the first row names no columns", field="file")
     if len(header) > MOST_COLUMNS:
@@ -96,31 +124,64 @@ def columns(path: Path, form: Format) -> list[str]:
     return header
 
 
-def rows(path: Path, form: Format) -> Iterator[tuple[int, dict[str, str]]]:
-    """(row number in the file, column → text) for every row that is not blank; the header is row 1.
+def blocks(path: Path, form: Format, size: int) -> Iterator[list[tuple[int, Sequence[str]]]]:
+    """(row number in the file, cells) of every row that is not blank, some at a time; the header is row 1.
 
-    Cells beyond the header's columns are kept under `SURPLUS`, so that nothing is lost unseen.
     Raises RuleViolation naming the row when it cannot be read.
     """
-    header = columns(path, form)
+    block: list[tuple[int, Sequence[str]]] = []
     for number, cells in enumerate(islice(_cells(path, form), 1, None), start=2):
-        if any(cell.strip() for cell in cells):
+        if any(cells) and any(cell.strip() for cell in cells):
+            block.append((number, cells))
+            if len(block) == size:
+                yield block
+                block = []
+    if block:
+        yield block
+
+
+def rows(path: Path, form: Format) -> Iterator[tuple[int, dict[str, str]]]:
+    """(row number, column → text) for every row that is not blank. Raises as `blocks` does.
+
+    Cells beyond the header's columns are kept under `SURPLUS`, so that nothing is lost unseen.
+    """
+    header = columns(path, form)
+    for block in blocks(path, form, 100):
+        for number, cells in block:
             named = {name: cell for name, cell in zip(header, cells, strict=False) if name}
             beyond = [cell for cell in cells[len(header) :] if cell.strip()]
             yield number, named | ({SURPLUS: " ".join(beyond)} if beyond else {})
 
 
 def _cells(path: Path, form: Format) -> Iterator[Sequence[str]]:
-    if form.kind == "xlsx":
-        yield from _workbook_cells(path)
+    if form.kind == "csv":
+        yield from _csv_cells(path, form)
         return
+    read = _workbook_cells if form.kind == "xlsx" else _parquet_cells
+    for number, cells in enumerate(read(path), start=1):
+        for cell in cells:
+            if "\0" in cell:
+                raise RuleViolation(f"row {number} holds a NUL character: save the file again", field="file")
+            if len(cell) > MOST_IN_CELL:
+                raise RuleViolation(f"row {number} cannot be read: it has a huge cell", field="file")
+        yield cells
+
+
+def _csv_cells(path: Path, form: Format) -> Iterator[Sequence[str]]:
     number = 0
+
+    def lines(source: io.TextIOBase) -> Iterator[str]:
+        for line in source:
+            if "\0" in line:
+                raise RuleViolation(f"row {number + 1} holds a NUL character: save the file again", field="file")
+            yield line
+
     with path.open(encoding=form.encoding, newline="") as source:
         try:
-            for cells in csv.reader(source, delimiter=form.delimiter, strict=True):
+            if form.has_sep:
+                source.readline()
+            for cells in csv.reader(lines(source), delimiter=form.delimiter, strict=True):
                 number += 1
-                if any("\0" in cell for cell in cells):
-                    raise RuleViolation(f"row {number} holds a NUL character: save the file again", field="file")
                 yield cells
         except csv.Error as broken:
             raise RuleViolation(
@@ -131,6 +192,17 @@ def _cells(path: Path, form: Format) -> Iterator[Sequence[str]]:
             raise RuleViolation(
                 f"after row {number} a character is not {form.encoding}: save the file as CSV UTF-8", field="file"
             ) from broken
+
+
+def _parquet_cells(path: Path) -> Iterator[Sequence[str]]:
+    try:
+        with pq.ParquetFile(path) as table:
+            yield table.schema_arrow.names
+            for batch in table.iter_batches(batch_size=5_000):
+                for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    yield [_text(cell) for cell in row]
+    except (pa.ArrowException, OSError) as broken:
+        raise RuleViolation("the Parquet file cannot be read: write it again, or as CSV", field="file") from broken
 
 
 def _workbook_cells(path: Path) -> Iterator[Sequence[str]]:

@@ -36,6 +36,7 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("Campaigns", "review", "Review", CAMPAIGN_MAKERS, False),
     ("People", "inbox", "Inbox", AGENTS, True),
     ("People", "routing", "Automatic answers", AGENTS, True),
+    ("People", "contacts", "Contacts", CAMPAIGN_MAKERS | {R.COMPLIANCE, R.APPROVER}, True),
     ("People", "audiences", "Audiences", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("People", "imports", "Import", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("Compliance", "compliance", "Consent and audits", COMPLIANCE, True),

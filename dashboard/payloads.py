@@ -78,6 +78,12 @@ class Audience(Struct):
     kind: str
     created_at: datetime
     rule: Json | None = None
+    size: int | None = None
+    reachable: int | None = None
+    unreachable: dict[str, int] | None = None
+    counted_at: datetime | None = None
+    count_ms: int | None = None
+    count_error: str | None = None
 
 
 class Person(Struct):
@@ -95,6 +101,7 @@ class Preview(Struct):
     reachable: int
     unreachable: dict[str, int]
     sample: list[Person] = []
+    took_ms: int = 0
 
 
 class Import(Struct):

@@ -13,12 +13,36 @@ FIELDS = {
     "name": "Name",
     "created_at": "First seen",
     "last_seen_at": "Last seen",
-    "attributes": "Imported column",
+    "attributes": "Attribute",
+    "tag": "Tag",
     "consent": "Consent",
+    "did": "What they did",
     "audience": "Audience",
 }
 TEXT_OPS = ("eq", "ne", "in", "not_in", "contains", "starts_with", "exists")
-TIME_OPS = ("gte", "lt", "exists")
+TIME_OPS = ("within_days", "before_days", "gte", "lt", "exists")
+RELATIVE = ("within_days", "before_days")
+CODES = ("country", "language", "time_zone")
+# What a person may have done, and how it reads after "who"; `core.audience_deeds` says what each means.
+DEEDS = {
+    "received": "were sent a message",
+    "delivered": "got a message",
+    "read": "read a message",
+    "clicked": "clicked a link",
+    "replied": "replied to a message",
+    "wrote": "wrote to us",
+    "ordered": "ordered",
+    "opted_out": "opted out after a message",
+    "failed": "could not be reached",
+}
+WITH_CAMPAIGN = frozenset({"received", "delivered", "read", "clicked", "replied", "opted_out", "failed"})
+STATES = {
+    "subscribed": "agreed to",
+    "withdrawn": "opted out of",
+    "pending": "have not confirmed yet",
+    "expired": "let expire their consent to",
+    "none": "never said anything about",
+}
 NUMBER_WORDS = {"gt": "is more than", "gte": "is at least", "lt": "is less than", "lte": "is at most"}
 
 
@@ -37,7 +61,9 @@ def operators(field: str) -> tuple[str, ...]:
         return TIME_OPS
     if field == "attributes":
         return (*TEXT_OPS, "gt", "gte", "lt", "lte")
-    return () if field in ("consent", "audience") else TEXT_OPS
+    if field in ("consent", "audience", "tag", "did"):
+        return ()
+    return ("in", "not_in", "exists") if field in CODES else TEXT_OPS
 
 
 def operator_words(field: str, op: str) -> str:
@@ -95,7 +121,7 @@ def sentence(rule: object, names: Mapping[str, str] | None = None) -> str:
             return joint.join(said) or "anything"
     if "not" in rule:
         return f"not ({sentence(rule['not'], names)})"
-    return _membership(rule, names) or _condition(rule)
+    return _membership(rule, names) or _deed(rule, names) or _condition(rule)
 
 
 def _joins(part: object) -> bool:
@@ -105,10 +131,33 @@ def _joins(part: object) -> bool:
 
 def _membership(rule: Mapping[str, object], names: Mapping[str, str]) -> str | None:
     if "consent" in rule:
-        return f"agreed to {rule['consent']}"
+        state = str(rule.get("state", "subscribed"))
+        return f"{STATES.get(state, f'consent is {state} for')} {rule['consent']}"
+    if "tag" in rule:
+        tags = rule["tag"] if isinstance(rule["tag"], list) else [rule["tag"]]
+        return f"has the tag {' or '.join(map(str, tags))}"
     if "audience" in rule:
         return f"is in the audience “{names.get(str(rule['audience']), rule['audience'])}”"
     return f"came with the import {rule['import']}" if "import" in rule else None
+
+
+def _deed(rule: Mapping[str, object], names: Mapping[str, str]) -> str | None:
+    if "did" not in rule:
+        return None
+    said = DEEDS.get(str(rule["did"]), str(rule["did"]))
+    least, most = rule.get("at_least"), rule.get("at_most")
+    if most == 0:
+        said = f"never {said}"
+    elif least not in (None, 1):
+        said += f" at least {least} times"
+    if most not in (None, 0):
+        said += f" at most {most} times"
+    if "campaign" in rule:
+        said += f" of the campaign “{names.get(str(rule['campaign']), rule['campaign'])}”"
+    if "within_days" in rule:
+        said += f" in the last {rule['within_days']} days"
+    said += f" since {str(rule['since'])[:10]}" if "since" in rule else ""
+    return said + (f" until {str(rule['until'])[:10]}" if "until" in rule else "")
 
 
 def _condition(rule: Mapping[str, object]) -> str:
@@ -117,5 +166,9 @@ def _condition(rule: Mapping[str, object]) -> str:
     if op == "exists":
         return f"{title} is {'known' if rule.get('value', True) else 'not known'}"
     value = rule.get("value")
+    if op in RELATIVE:
+        return f"{title} {'in the last' if op == 'within_days' else 'more than'} {value} days" + (
+            "" if op == "within_days" else " ago"
+        )
     said = " or ".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"{title} {operator_words(field, op)} {said}"

@@ -14,6 +14,7 @@ from core.statuses import Role
 from dashboard import data
 from dashboard.api_client import ApiClient
 from dashboard.payloads import User
+from dashboard.people_client import PeopleClient
 
 _TOKEN, _USER, _FAREWELL = "session_token", "session_user", "session_farewell"
 MAY_RUN_CAMPAIGNS = frozenset({Role.ADMIN, Role.MARKETER})
@@ -22,6 +23,11 @@ MAY_RUN_CAMPAIGNS = frozenset({Role.ADMIN, Role.MARKETER})
 def client() -> ApiClient:
     """The API as the signed-in person, or as nobody before the sign-in."""
     return ApiClient(data.http(get_settings().own_api_url), st.session_state.get(_TOKEN))
+
+
+def people() -> PeopleClient:
+    """What the API has about people, as the signed-in person."""
+    return PeopleClient(data.http(get_settings().own_api_url), st.session_state.get(_TOKEN))
 
 
 def user() -> User | None:

@@ -143,6 +143,8 @@ OPERATORS = {
     "lt": "is before",
     "lte": "is before or at",
     "exists": "is known",
+    "within_days": "in the last days",
+    "before_days": "more than days ago",
 }
 
 

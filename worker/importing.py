@@ -1,27 +1,32 @@
-"""Importing: a file in chunks, resumed where it stopped."""
+"""Importing: a file read to its end, then recorded in chunks, resumed where it stopped; and taking an import back."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from core import queue
 from core.clock import utc_now
+from core.consent.registry import load_registry
 from core.errors import RuleViolation
 from core.models import Import
 from core.queue import transaction
 from core.services import imports
-from core.services.imports import Options, Reader
-from core.statuses import WorkStatus
+from core.services.imports_reading import Reading, read
+from core.services.imports_recording import CHUNK, Check, Desk
+from core.statuses import ImportStatus
+from worker.chunks import Chunk, Recorder
 from worker.parts import Parts
 
 log = structlog.get_logger()
 
-TRIES = 3  # of a chunk in which somebody else made the same contact at the same moment
+LOOK_S = 0.5  # while a file is read: how often its progress is written down
 
 
 async def run_import(ctx: dict[str, Any], import_id: str) -> int:
@@ -31,29 +36,25 @@ async def run_import(ctx: dict[str, Any], import_id: str) -> int:
         job = await _waiting(parts, UUID(import_id)) if mine else None
         if job is None:
             return 0
-        path, options, done = Path(job.path), Options.of(job), job.rows_done
+        if job.status is ImportStatus.UNDOING:
+            return await _undo(parts, job.id)
         try:
-            reader = await asyncio.to_thread(_open, path, options, done)
-            await _begin(parts, job.id, await asyncio.to_thread(imports.count_rows, path, options))
-            while rows := await asyncio.to_thread(reader.chunk):
-                await _chunk(parts, job.id, rows, reader)
-                done += len(rows)
+            done = await _work(parts, job)
         except (RuleViolation, OSError, ValueError, ArithmeticError, DBAPIError) as broken:
+            done = await _done(parts, job.id)
             reason = _reason(broken, done)
             if reason is None:
                 raise
             log.warning("import.failed", import_id=import_id, rows=done, error=type(broken).__name__)
-            await _finish(parts, job.id, WorkStatus.FAILED, reason)
-            return done
-        await _finish(parts, job.id, WorkStatus.DONE, None)
-        log.info("import.done", import_id=import_id, rows=done)
+            await _finish(parts, job.id, ImportStatus.FAILED, reason)
         return done
 
 
 async def _waiting(parts: Parts, import_id: UUID) -> Import | None:
+    open_ones = (ImportStatus.WAITING, ImportStatus.RUNNING, ImportStatus.UNDOING)
     async with parts.sessions() as session:
         job = await session.get(Import, import_id)
-    return job if job is not None and job.status in (WorkStatus.WAITING, WorkStatus.RUNNING) else None
+    return job if job is not None and job.status in open_ones else None
 
 
 def _reason(broken: Exception, done: int) -> str | None:
@@ -67,42 +68,104 @@ def _reason(broken: Exception, done: int) -> str | None:
     return f"after {done} rows a value could not be stored: look for impossible dates or strange characters"
 
 
-def _open(path: Path, options: Options, done: int) -> Reader:
-    return Reader(path, options, done)
+async def _work(parts: Parts, job: Import) -> int:
+    desk = Desk(imports.options_of(job), parts.keyring, parts.settings, Check() if job.dry_run else None)
+    # A check that was interrupted begins again: it remembers whom the file opts out.
+    if not await _begin(parts, job.id, again=job.dry_run):
+        return job.rows_done
+    done = 0 if job.dry_run else job.rows_done
+    with await _read(parts, job, desk) as reading:
+        await _note(parts, job.id, reading)
+        chunks = reading.chunks(CHUNK, done=done)
+        recorder = Recorder(parts, job, desk)
+        async with aclosing(_ahead(chunks)) as following:
+            going_on = await recorder.record_all(following)
+        done += recorder.rows
+        if not going_on:
+            return done
+    status = ImportStatus.CHECKED if job.dry_run else ImportStatus.DONE
+    await _finish(parts, job.id, status, None)
+    log.info("import.done", import_id=str(job.id), rows=done, checked_only=job.dry_run)
+    return done
 
 
-async def _begin(parts: Parts, import_id: UUID, rows: int) -> None:
+async def _ahead(chunks: Iterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+    """The chunks, each decoded in a thread while the one before it is recorded."""
+    following = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+    try:
+        while chunk := await following:
+            following = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+            yield chunk
+    finally:
+        await asyncio.wait({following})  # a thread cannot be stopped, and the file is closed next
+
+
+async def _read(parts: Parts, job: Import, desk: Desk) -> Reading:
+    async with parts.sessions() as session:
+        purposes = frozenset((await load_registry(session)).purposes)
+    so_far = 0
+
+    def heard(rows: int) -> None:
+        nonlocal so_far
+        so_far = rows
+
+    reading = asyncio.create_task(
+        asyncio.to_thread(read, Path(job.path), desk.options, purposes=purposes, now=utc_now(), progress=heard)
+    )
+    while not (await asyncio.wait({reading}, timeout=LOOK_S))[0]:
+        async with parts.sessions.begin() as session:
+            (await imports.get(session, job.id, lock=True)).rows_read = so_far
+    return await reading
+
+
+async def _begin(parts: Parts, import_id: UUID, *, again: bool) -> bool:
+    """Whether it may begin: a pause or an end may have come first."""
     async with parts.sessions.begin() as session:
         job = await imports.get(session, import_id, lock=True)
-        job.status, job.rows_total = WorkStatus.RUNNING, rows
+        if job.status not in (ImportStatus.WAITING, ImportStatus.RUNNING):
+            return False
+        if again:
+            await imports.forget_rows(session, job)
+        job.status = ImportStatus.RUNNING
+        return True
 
 
-async def _chunk(parts: Parts, import_id: UUID, rows: list[imports.Row], reader: Reader) -> None:
-    seen = set(reader.seen)
-    for attempt in range(1, TRIES + 1):
-        try:
-            async with parts.sessions.begin() as session:
-                job = await imports.get(session, import_id, lock=True)
-                await imports.work_chunk(
-                    session, job, rows, reader, keyring=parts.keyring, settings=parts.settings, now=utc_now()
-                )
-            return
-        except IntegrityError:
-            if attempt == TRIES:
-                raise
-            reader.seen = set(seen)
-
-
-async def _finish(parts: Parts, import_id: UUID, status: WorkStatus, error: str | None) -> None:
+async def _note(parts: Parts, import_id: UUID, reading: Reading) -> None:
     async with parts.sessions.begin() as session:
         job = await imports.get(session, import_id, lock=True)
-        job.status, job.error, job.finished_at = status, error, utc_now()
+        job.rows_total = job.rows_read = reading.rows
+        job.notes = dict(sorted(reading.notes.items()))
+
+
+async def _done(parts: Parts, import_id: UUID) -> int:
+    async with parts.sessions() as session:
+        return (await imports.get(session, import_id)).rows_done
+
+
+async def _finish(parts: Parts, import_id: UUID, status: ImportStatus, error: str | None) -> None:
+    async with parts.sessions.begin() as session:
+        job = await imports.get(session, import_id, lock=True)
+        if job.status is ImportStatus.RUNNING:  # whoever cancelled it meanwhile is right
+            job.status, job.error, job.finished_at = status, error, utc_now()
+
+
+async def _undo(parts: Parts, import_id: UUID) -> int:
+    """Take an import back, some people at a time; returns how many steps it took."""
+    steps = 0
+    while True:
+        async with parts.sessions.begin() as session:
+            job = await imports.get(session, import_id, lock=True)
+            if not await imports.undo_some(session, job):
+                job.status = ImportStatus.UNDONE
+                log.info("import.undone", import_id=str(import_id), **(job.undone or {}))
+                return steps
+        steps += 1
 
 
 async def ring_imports(ctx: dict[str, Any]) -> None:
     """The sweep: ring for imports that wait, or whose worker died."""
     parts: Parts = ctx["parts"]
     async with transaction(parts.sessions, parts.doorbell) as session:
-        open_ones = Import.status.in_([WorkStatus.WAITING, WorkStatus.RUNNING])
+        open_ones = Import.status.in_([ImportStatus.WAITING, ImportStatus.RUNNING, ImportStatus.UNDOING])
         for import_id in await session.scalars(select(Import.id).where(open_ones).order_by(Import.id)):
             queue.ring_after_commit(session, queue.RUN_IMPORT, import_id)

@@ -10,9 +10,10 @@ from core.keys import Keyring
 from core.queue import Ringer
 from core.settings import Settings
 from core.whatsapp.client import WhatsAppClient
+from worker.rendering import Renderer
 
 MOST_BATCHES = 10
-CONNECTIONS = 20  # of the pool, and as many again when it overflows
+CONNECTIONS = 30  # of the pool at most
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,7 @@ class Parts:
     # A batch holds one connection while it takes a second, so fewer batches than connections may be in flight.
     batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_BATCHES))
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    renderer: Renderer = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "renderer", Renderer(self.sessions))

@@ -8,7 +8,7 @@ from core import queue
 from core.clock import utc_now
 from core.consent import ledger
 from core.queue import transaction
-from core.services import consents, webhooks
+from core.services import consents, webhook_log, webhooks
 from worker.parts import Parts
 
 log = structlog.get_logger()
@@ -35,6 +35,13 @@ async def sweep_webhooks(ctx: dict[str, Any]) -> None:
         queue.ring_after_commit(session, queue.RECORD_WEBHOOKS)
     async with transaction(parts.sessions, parts.doorbell) as session:
         await consents.finish_pending(session, keyring=parts.keyring, settings=parts.settings, now=utc_now())
+
+
+async def raise_orphans(ctx: dict[str, Any]) -> None:
+    """Alert when statuses came of messages that nobody here has sent."""
+    parts: Parts = ctx["parts"]
+    async with transaction(parts.sessions, parts.doorbell) as session:
+        await webhook_log.raise_orphans(session, keyring=parts.keyring, now=utc_now())
 
 
 async def settle_consents(ctx: dict[str, Any]) -> None:

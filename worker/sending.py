@@ -1,7 +1,9 @@
-"""Sending: expand a campaign into rows, and send a number's due rows, each at most once."""
+"""Sending: a number's due rows, each at most once."""
 
 import asyncio
 import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,59 +13,40 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core import queue, template
+from core import live, queue
 from core.clock import utc_now
 from core.consent import gate
 from core.consent.gate import PermitExpired, SendPermit, SendRequest
-from core.errors import AppError
-from core.models import Campaign, Media, Message, Sender, Template, TemplateVersion
+from core.db import driver
+from core.models import Campaign, Message, Sender
 from core.queue import transaction
-from core.services import audiences, breakers, campaigns, expansion, messages, replies, senders
+from core.services import allowance, breakers, canary, messages, senders
 from core.services.breakers import Refusal
 from core.services.messages import Claimed, Permitted, Report, Retry
-from core.statuses import CampaignStatus, DeliveryStatus, EventKind, MessageKind, SkipReason, TemplateStatus
+from core.statuses import CampaignStatus, DeliveryStatus, EventKind, SkipReason
 from core.whatsapp.client import Outcome
 from core.whatsapp.errors import ERRORS
 from worker.parts import Parts
-from worker.throttle import Limit, Slots, reserve, slow_down
+from worker.rendering import Unusable
+from worker.throttle import Limit, pace, slow_down, start
 
 log = structlog.get_logger()
 
 BATCH = 50  # a lock is held for one batch, so for one request's time-out at most
 SPREAD_S = 0.15  # a batch's requests start within this time
+START_WITHIN_S = 0.1  # a permit lives for 0.25 s
 RUN_S = 50.0  # one job sends for this long, then rings for the next
+LOOK_EVERY_S = 0.2
 IDLE_LOOKS = 3
-PUMPS = 6  # batches of one number in flight in this process
+IDLE_S = 0.1
+DOWN_S = 2.0  # between tries while the provider cannot be reached
+PUMPS = 4  # batches of one number in flight in one hand
+FIRST_HAND = "1"
+HANDS: tuple[tuple[str, ...], ...] = ((), ("2",))  # what a bell names beside the number; the first needs no name
 RETRY_FIRST_S = 2.0
 RETRY_MOST_S = 300.0
 TEMPLATE_UNUSABLE = 132001
 LIMITERS = frozenset(code for code, row in ERRORS.items() if row.limiter)
-
-
-async def expand_campaign(ctx: dict[str, Any], campaign_id: str) -> int:
-    """Make the campaign's rows, a page per transaction; resumes after a crash. Returns how many people were seen."""
-    parts: Parts = ctx["parts"]
-    seen = 0
-    while True:
-        async with transaction(parts.sessions, parts.doorbell) as session:
-            campaign = await campaigns.begin_expansion(session, UUID(campaign_id), now=utc_now())
-            if campaign is None:
-                return seen
-            audience = await audiences.get(session, campaign.audience_id)
-            page = await expansion.next_page(session, audiences.people(audience), campaign.expand_cursor)
-            if not page:
-                await campaigns.finish_expansion(session, campaign, now=utc_now())
-                log.info("campaign.expanded", campaign_id=campaign_id, people=seen)
-                return seen
-            await expansion.expand(
-                session,
-                campaign,
-                await campaigns.arms(session, campaign.id),
-                page,
-                default_zone=parts.settings.time_zone,
-                start=campaign.launched_at or utc_now(),
-            )
-            seen += len(page)
 
 
 @dataclass(frozen=True)
@@ -74,86 +57,146 @@ class Lane:
     messages_per_minute: int | None
 
 
-async def send_messages(ctx: dict[str, Any], sender_id: str) -> int:
+@dataclass
+class Desk:
+    """One number's lanes, looked at again every moment for all the pumps that serve it.
+
+    What it says may be a moment old: the claim itself asks whether number and campaign still go.
+    """
+
+    sender_id: UUID
+    sender: Sender | None = None
+    lanes: list[Lane] = field(default_factory=list)
+    people: int | None = None  # the portfolio's allowance
+    looked_at: float = -1.0
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def look(self, parts: Parts) -> Sender:
+        async with self.looking:
+            now = asyncio.get_running_loop().time()
+            if self.sender is None or now - self.looked_at > LOOK_EVERY_S:
+                async with parts.sessions() as session:
+                    self.sender = await senders.get(session, self.sender_id)
+                    going = self.sender.paused_at is None
+                    self.lanes = await _lanes(session, self.sender) if going else []
+                    self.people = await allowance.limit_of(session)
+                self.looked_at = now
+            return self.sender
+
+
+async def send_messages(ctx: dict[str, Any], sender_id: str, hand: str = FIRST_HAND) -> int:
     """Send a number's due messages until none is left or the time is up; returns how many were claimed.
 
-    Any number of workers may run it for the same number: rows are claimed with SKIP LOCKED, slots come from Valkey.
+    A number has several hands, so that several workers may serve it: rows are claimed with SKIP LOCKED, and the
+    instants of their requests come from Valkey.
     """
     parts: Parts = ctx["parts"]
     ends = asyncio.get_running_loop().time() + RUN_S
+    desk = Desk(UUID(sender_id))
     async with asyncio.TaskGroup() as group:
-        pumps = [group.create_task(_pump(parts, UUID(sender_id), ends)) for _ in range(PUMPS)]
+        pumps = [group.create_task(_pump(parts, desk, ends)) for _ in range(PUMPS)]
     if asyncio.get_running_loop().time() >= ends:
-        await parts.doorbell.ring(queue.Bell(queue.SEND_MESSAGES, (sender_id,)))
+        await parts.doorbell.ring(queue.Bell(queue.SEND_MESSAGES, (sender_id, hand)))
     return sum(pump.result() for pump in pumps)
 
 
-async def _pump(parts: Parts, sender_id: UUID, ends: float) -> int:
+async def _pump(parts: Parts, desk: Desk, ends: float) -> int:
     """One batch after the other; several pumps overlap, so that one batch's requests wait for no other's commits."""
     total = looks = 0
     while asyncio.get_running_loop().time() < ends and not parts.stopping.is_set() and looks < IDLE_LOOKS:
-        claimed = await _one_round(parts, sender_id)
+        claimed = await _one_round(parts, desk)
         total += claimed
         looks = 0 if claimed else looks + 1
         if not claimed:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(IDLE_S)
     return total
 
 
-async def _one_round(parts: Parts, sender_id: UUID) -> int:
+async def _one_round(parts: Parts, desk: Desk) -> int:
     """One batch of every lane that has something due, so that a large campaign does not hold up a small one."""
-    async with parts.sessions() as session:
-        sender = await senders.get(session, sender_id)
-        lanes = await _lanes(session, sender) if sender.paused_at is None else []
+    sender = await desk.look(parts)
     claimed = 0
-    for lane in lanes:
-        claimed += await send_batch(parts, sender, lane)
+    for lane in desk.lanes:
+        claimed += await send_batch(parts, sender, lane, desk.people)
     return claimed
 
 
 async def _lanes(session: AsyncSession, sender: Sender) -> list[Lane]:
-    due = (Message.sender_id == sender.id, Message.status == DeliveryStatus.QUEUED, Message.not_before <= utc_now())
+    due = (Message.sender_id == sender.id, Message.phase == DeliveryStatus.QUEUED, Message.not_before <= utc_now())
     alone = await session.scalar(select(Message.id).where(*due, Message.campaign_id.is_(None)).limit(1))
     lanes = [Lane(None, None)] if alone is not None else []
     going = (Campaign.sender_id == sender.id, Campaign.status == CampaignStatus.SENDING)
-    has_due = select(1).where(*due, Message.campaign_id == Campaign.id).exists()
+    has_due = select(1).where(*due, Message.campaign_id == Campaign.id, canary.may_be_sent()).exists()
     rows = await session.execute(
         select(Campaign.id, Campaign.messages_per_minute).where(*going, has_due).order_by(Campaign.id)
     )
     return lanes + [Lane(campaign_id, pace) for campaign_id, pace in rows]
 
 
-async def send_batch(parts: Parts, sender: Sender, lane: Lane) -> int:
+def throughput(sender: Sender) -> Limit:
+    """The number's own limit, shared by all that is sent from it and all that comes in."""
+    return Limit(live.sender_limit(sender.id), sender.messages_per_second)
+
+
+async def send_batch(parts: Parts, sender: Sender, lane: Lane, people: int | None = None) -> int:
     """Claim, ask the gate, call, record: one batch; returns how many messages were claimed.
 
-    A crash after the claim leaves rows in `sending`; when their lease runs out they become `unknown`.
+    `people` is the portfolio's allowance per 24 hours, None when there is no limit.
+
+    A crash after the claim leaves rows in `sending`; when their lease runs out, those that had a permit become
+    `unknown` and the others are queued again.
     """
-    limits = [Limit(f"sender:{sender.id}", sender.messages_per_second)]
+    limits = [throughput(sender)]
     if lane.messages_per_minute is not None:
         limits.append(Limit(f"campaign:{lane.campaign_id}", lane.messages_per_minute / 60))
     speed = min(limit.per_second for limit in limits)
     wanted = max(1, min(BATCH, parts.settings.worker_concurrency, int(speed * SPREAD_S)))
-    slots = await reserve(parts.valkey, limits, wanted)
+    slots = await pace(parts.valkey, limits, wanted)
     if not slots.count:
         await asyncio.sleep(min(slots.wait_s, 1.0))
         return 0
-    async with parts.sessions.begin() as session:
-        batch = await messages.claim(session, sender.id, lane.campaign_id, limit=slots.count)
-    if not batch:
-        return 0
-    try:
-        await asyncio.sleep(slots.wait_s)
-        async with parts.batches:
-            await _send_claimed(parts, sender, batch, slots)
-    except BaseException:  # whatever it was, also being cancelled: what has no permit yet surely was not sent
-        await asyncio.shield(_give_back(parts, batch))
-        raise
+    await asyncio.sleep(slots.wait_s)
+    async with parts.batches:
+        batch = await _claim(parts, sender, lane, slots.count, people)
+        if not batch:
+            return 0
+        try:
+            async with _leased(parts, batch):
+                await _send_claimed(parts, sender, batch)
+        except BaseException:  # whatever it was, also being cancelled: what has no permit yet surely was not sent
+            await asyncio.shield(_give_back(parts, batch))
+            raise
     return len(batch)
+
+
+async def _claim(parts: Parts, sender: Sender, lane: Lane, limit: int, people: int | None) -> list[Claimed]:
+    async with driver(parts.sessions) as connection:
+        if people is None:
+            return await messages.claim(connection, sender.id, lane.campaign_id, limit=limit)
+        return await allowance.claim(connection, sender.id, lane.campaign_id, limit=limit, people=people)
 
 
 async def _give_back(parts: Parts, batch: list[Claimed]) -> None:
     async with parts.sessions.begin() as session:
         await messages.release_unpermitted(session, [claimed.id for claimed in batch])
+
+
+@asynccontextmanager
+async def _leased(parts: Parts, batch: list[Claimed]) -> AsyncIterator[None]:
+    """Renew the batch's lease while the block runs: a lock or a slow provider may take longer than it lasts."""
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(messages.HEARTBEAT_S)
+            async with parts.sessions.begin() as session:
+                await messages.renew_leases(session, [claimed.id for claimed in batch])
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
 
 
 @dataclass
@@ -165,12 +208,30 @@ class _Result:
     skipped: list[tuple[UUID, SkipReason]] = field(default_factory=list)
     unknown: list[UUID] = field(default_factory=list)
     released: list[UUID] = field(default_factory=list)
+    deferred: dict[UUID, float] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
 
+    @property
+    def unsent(self) -> list[UUID]:
+        """Messages the provider did not take: their people do not count against the allowance."""
+        rejected = [report.message_id for report in self.reports if report.kind is EventKind.REJECTED]
+        retried = [retry.message_id for retry in self.retries]
+        skipped = [message_id for message_id, _ in self.skipped]
+        return [*retried, *skipped, *self.released, *self.deferred, *(each for each in rejected if each)]
 
-async def _send_claimed(parts: Parts, sender: Sender, batch: list[Claimed], slots: Slots) -> None:
+    @property
+    def is_plain(self) -> bool:
+        """Nothing but answers."""
+        others = (self.retries, self.skipped, self.unknown, self.released, self.deferred, self.refusals)
+        return not any(others)
+
+
+async def _send_claimed(parts: Parts, sender: Sender, batch: list[Claimed]) -> None:
     by_id = {claimed.id: claimed for claimed in batch}
-    contents, result = await _contents(parts, batch)
+    rendered, result = await parts.renderer.render(batch), _Result()
+    result.skipped += rendered.skipped
+    for unusable in rendered.unusable:
+        _without_template(result, unusable)
     requests = [
         SendRequest(
             message_id=claimed.id,
@@ -180,33 +241,65 @@ async def _send_claimed(parts: Parts, sender: Sender, batch: list[Claimed], slot
             phone_number_id=sender.phone_number_id,
         )
         for claimed in batch
-        if claimed.id in contents
+        if claimed.id in rendered.contents
     ]
     async with gate.permits(parts.sessions, requests, keyring=parts.keyring) as (permits, refusals):
         result.skipped += [(refusal.message_id, refusal.reason) for refusal in refusals]
-        async with parts.sessions.begin() as session:
-            await messages.write_permits(
-                session, [Permitted(p.message_id, p.grant_seq, p.head_seq, p.decided_at) for p in permits]
-            )
+        going, times = await _admitted(parts, sender, permits, by_id, result)
         outcomes = await asyncio.gather(
             *(
-                _send_one(parts, sender, permit, contents[permit.message_id], at * slots.spacing_s)
-                for at, permit in enumerate(permits)
+                _send_one(parts, sender, permit, rendered.contents[permit.message_id], at)
+                for permit, at in zip(going, times, strict=True)
             )
         )
         now = utc_now()
-        for permit, outcome in zip(permits, outcomes, strict=True):
+        for permit, outcome in zip(going, outcomes, strict=True):
             _note(result, by_id[permit.message_id], outcome, now)
-        await _record(parts, sender, result, now)
+        await _record(parts, sender, by_id, result, now)
+    await _say(parts, outcomes)
     if any(retry.code in LIMITERS for retry in result.retries):
-        await slow_down(parts.valkey, f"sender:{sender.id}")
+        await slow_down(parts.valkey, throughput(sender).name)
+
+
+async def _say(parts: Parts, outcomes: list[Outcome | None]) -> None:
+    """Whether the provider can be reached, for whoever asks why nothing moves; wait a little when it cannot."""
+    asked = [outcome for outcome in outcomes if outcome is not None]
+    if asked and not any(outcome.reached for outcome in asked):
+        log.warning("provider.down", detail=asked[0].detail)
+        await live.provider_is_down(parts.valkey)
+        await asyncio.sleep(DOWN_S)
+
+
+async def _admitted(
+    parts: Parts, sender: Sender, permits: list[SendPermit], by_id: dict[UUID, Claimed], result: _Result
+) -> tuple[list[SendPermit], list[float]]:
+    """The permits whose requests may start, written down, and the instants at which they do, on the loop's clock."""
+    if not permits:
+        return [], []
+    written = [
+        Permitted(p.message_id, by_id[p.message_id].attempt, p.grant_seq, p.head_seq, p.decided_at) for p in permits
+    ]
+    async with driver(parts.sessions) as connection:
+        allowed = await messages.write_permits(connection, written)
+    permits = [permit for permit in permits if permit.message_id in allowed]
+    people = [permit.contact_id for permit in permits]
+    started = await start(parts.valkey, throughput(sender), people, within_s=START_WITHIN_S)
+    if started is None:
+        result.released += [permit.message_id for permit in permits]
+        return [], []
+    first = asyncio.get_running_loop().time() + started.wait_s
+    going = [permit for permit, held_s in zip(permits, started.held_s, strict=True) if not held_s]
+    for permit, held_s in zip(permits, started.held_s, strict=True):
+        if held_s:
+            result.deferred[permit.message_id] = held_s
+    return going, [first + at * started.spacing_s for at in range(len(going))]
 
 
 async def _send_one(
-    parts: Parts, sender: Sender, permit: SendPermit, content: dict[str, Any], after_s: float
+    parts: Parts, sender: Sender, permit: SendPermit, content: dict[str, Any], at: float
 ) -> Outcome | None:
     """The answer; None when the machine was too slow for the permit, and then nothing was sent."""
-    await asyncio.sleep(after_s)
+    await asyncio.sleep(at - asyncio.get_running_loop().time())
     try:
         return await parts.whatsapp.send(permit, sender.phone_number_id, content)
     except PermitExpired:
@@ -225,10 +318,11 @@ def _note(result: _Result, claimed: Claimed, outcome: Outcome | None, now: datet
     elif outcome.error is not None and outcome.error.action in breakers.STOPPING and claimed.campaign_id is not None:
         result.refusals.append(Refusal(outcome.error, claimed.template_version_id))
         result.retries.append(Retry(claimed.id, now, outcome.error.code, outcome.error.meaning, counts=False))
-    elif outcome.status is DeliveryStatus.QUEUED and claimed.attempt < messages.MAX_ATTEMPTS:
+    elif outcome.status is DeliveryStatus.QUEUED and _may_retry(claimed, outcome):
         code = outcome.error.code if outcome.error else 0
         meaning = outcome.error.meaning if outcome.error else (outcome.detail or "")
-        result.retries.append(Retry(claimed.id, now + _pause(claimed.attempt, outcome), code, meaning))
+        again_at = now + _pause(claimed.attempt, outcome)
+        result.retries.append(Retry(claimed.id, again_at, code, meaning, counts=_counts(outcome)))
     else:
         final = outcome.error
         result.reports.append(
@@ -242,101 +336,50 @@ def _note(result: _Result, claimed: Claimed, outcome: Outcome | None, now: datet
         )
 
 
+def _counts(outcome: Outcome) -> bool:
+    """A limiter's refusal says nothing about the message, nor does a provider that cannot be reached."""
+    return outcome.reached and not (outcome.error is not None and outcome.error.limiter)
+
+
+def _may_retry(claimed: Claimed, outcome: Outcome) -> bool:
+    return claimed.attempt < messages.MAX_ATTEMPTS or not _counts(outcome)
+
+
 def _pause(attempt: int, outcome: Outcome) -> timedelta:
     """Doubling, at least what the provider asked for, with jitter so that a thousand do not come back together."""
-    seconds = max(outcome.retry_after_s or 0.0, min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (attempt - 1)))
+    least = outcome.error.wait_s if outcome.error else 0.0
+    seconds = max(outcome.retry_after_s or 0.0, least, min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (attempt - 1)))
     return timedelta(seconds=seconds * random.uniform(0.8, 1.2))  # noqa: S311 - spreading, not secrecy
 
 
-async def _record(parts: Parts, sender: Sender, result: _Result, now: datetime) -> None:
+async def _record(parts: Parts, sender: Sender, batch: Mapping[UUID, Claimed], result: _Result, now: datetime) -> None:
+    answers = [report for report in result.reports if report.kind is not EventKind.REJECTED]
+    others = [report for report in result.reports if report.kind is EventKind.REJECTED]
+    if answers:
+        async with driver(parts.sessions) as connection:
+            others += await messages.accept(connection, answers, now=now)
+    if result.is_plain and not others:
+        return
     async with parts.sessions.begin() as session:
         await breakers.trip(session, sender.id, result.refusals, now=now)
         await messages.skip(session, result.skipped, now=now)
         await messages.retry(session, result.retries, now=now)
         await messages.mark_unknown(session, result.unknown, "no answer came back; the status webhook will tell")
-        await messages.fold(session, result.reports)
+        await messages.fold(session, others)
         await messages.release(session, result.released)
+        await messages.defer(session, result.deferred)
+        await allowance.give_back(session, [batch[each].contact_id for each in result.unsent])
 
 
-async def _contents(parts: Parts, batch: list[Claimed]) -> tuple[dict[UUID, dict[str, Any]], _Result]:
-    """What to send for each message; one that cannot be rendered fails alone, with its reason."""
-    result, contents = _Result(), {}
-    versions = {claimed.template_version_id for claimed in batch if claimed.template_version_id}
-    async with parts.sessions() as session:
-        known = await _templates(session, versions)
-        media = await _media(session, batch)
-    for claimed in batch:
-        if claimed.kind is MessageKind.REPLY:
-            said = replies.content_of(claimed.parameters, now=utc_now())
-            if said is None:
-                result.skipped.append((claimed.id, SkipReason.WINDOW_CLOSED))
-            else:
-                contents[claimed.id] = said
-            continue
-        current = known.get(claimed.template_version_id) if claimed.template_version_id else None
-        if current is None:
-            result.skipped.append((claimed.id, SkipReason.BAD_PARAMETERS))
-            continue
-        used, version = current
-        if used.status is not TemplateStatus.APPROVED:
-            _without_template(result, claimed, used)
-            continue
-        try:
-            parameters = _with_media(claimed.parameters, version.components, media)
-            problem = next(template.parameter_problems(version.components, parameters), None)
-            if problem is not None:
-                result.skipped.append((claimed.id, SkipReason.BAD_PARAMETERS))
-                log.warning("message.unrenderable", message_id=str(claimed.id), problem=problem)
-                continue
-            contents[claimed.id] = template.send_content(
-                used.name, used.language, version.parameter_format, version.components, parameters
-            )
-        except (AppError, KeyError, TypeError, ValueError) as broken:
-            result.skipped.append((claimed.id, SkipReason.BAD_PARAMETERS))
-            log.warning("message.unrenderable", message_id=str(claimed.id), error=type(broken).__name__)
-    return contents, result
-
-
-def _without_template(result: _Result, claimed: Claimed, used: Template) -> None:
+def _without_template(result: _Result, unusable: Unusable) -> None:
     """A campaign's message waits for the template's approval, with the campaign; others fail."""
-    meaning = f"the template {used.name} is {used.status}"
+    claimed = unusable.claimed
     if claimed.campaign_id is None:
-        result.reports.append(Report(EventKind.REJECTED, utc_now(), message_id=claimed.id, error=meaning))
+        report = Report(EventKind.REJECTED, utc_now(), message_id=claimed.id, error=unusable.meaning)
+        result.reports.append(report)
     else:
         result.refusals.append(Refusal(ERRORS[TEMPLATE_UNUSABLE], claimed.template_version_id))
         result.released.append(claimed.id)
-
-
-async def _templates(session: AsyncSession, versions: set[UUID]) -> dict[UUID, tuple[Template, TemplateVersion]]:
-    statement = select(Template, TemplateVersion).join(TemplateVersion, TemplateVersion.template_id == Template.id)
-    rows = await session.execute(statement.where(TemplateVersion.id.in_(versions)))
-    return {version.id: (used, version) for used, version in rows}
-
-
-async def _media(session: AsyncSession, batch: list[Claimed]) -> dict[str, str]:
-    """Our media ids → the provider's."""
-    wanted = {
-        UUID(str(claimed.parameters["header"])) for claimed in batch if _is_uuid(claimed.parameters.get("header"))
-    }
-    if not wanted:
-        return {}
-    rows = await session.execute(select(Media.id, Media.provider_id).where(Media.id.in_(wanted)))
-    return {str(row.id): row.provider_id for row in rows}
-
-
-def _is_uuid(value: object) -> bool:
-    try:
-        UUID(str(value))
-    except ValueError:
-        return False
-    return True
-
-
-def _with_media(parameters: dict[str, Any], components: list[Any], media: dict[str, str]) -> dict[str, Any]:
-    for hole in template.placeholders(components):
-        if hole.type in ("image", "video", "document"):
-            return {**parameters, hole.key: media[str(parameters[hole.key])]}
-    return parameters
 
 
 async def ring_due(ctx: dict[str, Any]) -> None:
@@ -345,11 +388,13 @@ async def ring_due(ctx: dict[str, Any]) -> None:
     now = utc_now()
     async with transaction(parts.sessions, parts.doorbell) as session:
         lost = await messages.expire_leases(session)
-        if lost:
-            log.warning("messages.unknown", count=lost)
-        due = (Message.status == DeliveryStatus.QUEUED, Message.not_before <= now)
+        await allowance.forget_old(session)
+        if lost.unknown or lost.queued:
+            log.warning("messages.lease_over", unknown=lost.unknown, queued=lost.queued)
+        due = (Message.phase == DeliveryStatus.QUEUED, Message.not_before <= now)
         for sender_id in await session.scalars(select(Message.sender_id).where(*due).distinct()):
-            queue.ring_after_commit(session, queue.SEND_MESSAGES, sender_id)
+            for hand in HANDS:
+                queue.ring_after_commit(session, queue.SEND_MESSAGES, sender_id, *hand)
         waiting = (Campaign.status == CampaignStatus.EXPANDING) | (
             (Campaign.status == CampaignStatus.SCHEDULED) & (Campaign.send_at <= now)
         )
@@ -358,10 +403,11 @@ async def ring_due(ctx: dict[str, Any]) -> None:
 
 
 async def check_breakers(ctx: dict[str, Any]) -> None:
-    """The sweep of what stands still: stop campaigns that fail, let numbers go on whose token works again."""
+    """The sweep of what stands still: stop campaigns that fail, let go on what has passed or works again."""
     parts: Parts = ctx["parts"]
     async with transaction(parts.sessions, parts.doorbell) as session:
         await breakers.stop_failing(session, now=utc_now())
+        await canary.judge(session, now=utc_now())
     async with parts.sessions() as session:
         waiting = await breakers.waiting_for_token(session)
     for sender in waiting:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
+import uvloop
 from arq import Worker, cron, func
 from arq.worker import Function
 
@@ -18,7 +19,7 @@ from core.keys import Keyring
 from core.log import set_up_logging
 from core.settings import Settings, get_settings
 from core.whatsapp.client import WhatsAppClient
-from worker import exporting, hooks, importing, lake, recording, sending
+from worker import counting, expanding, exporting, hooks, importing, keeping, lake, recording, sending
 from worker.parts import CONNECTIONS, Parts
 
 log = structlog.get_logger()
@@ -81,13 +82,14 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
         raise SettingsError("set KAIRAN_DATABASE_URL and KAIRAN_VALKEY_URL, or start everything with `kairan up`")
     return Worker(
         functions=[
-            kept(queue.EXPAND_CAMPAIGN, sending.expand_campaign),
+            kept(queue.EXPAND_CAMPAIGN, expanding.expand_campaign),
             kept(queue.SEND_MESSAGES, sending.send_messages),
             kept(queue.RECORD_WEBHOOKS, recording.record_webhooks),
             kept(queue.RUN_IMPORT, importing.run_import),
             kept(queue.BUILD_AUDIT, exporting.build_audit),
             kept(queue.REFRESH_LAKE, lake.refresh_lake),
             kept(queue.DELIVER_HOOKS, hooks.deliver_hooks),
+            kept(queue.COUNT_AUDIENCE, counting.count_audience),
         ],
         cron_jobs=[
             cron(sending.ring_due, second=EVERY_2_S, run_at_startup=True),
@@ -95,11 +97,14 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             cron(recording.sweep_webhooks, second=EVERY_2_S),
             cron(importing.ring_imports, second=EVERY_10_S),
             cron(exporting.ring_audits, second=EVERY_10_S),
+            cron(recording.raise_orphans, second=45),
             cron(recording.settle_consents, second=15),
             cron(recording.sign_checkpoint, minute=EVERY_5_MIN, second=30),
             cron(lake.ring_refresh, second=EVERY_10_S),
             cron(hooks.sweep_hooks, second=EVERY_2_S),
             cron(hooks.forget_deliveries, hour=3, minute=10, second=0),
+            cron(counting.ring_counts, second=25),
+            cron(keeping.keep_to_terms, hour=3, minute=17, timeout=LONG_S),
         ],
         redis_settings=queue.redis_settings(settings.valkey_url),
         job_serializer=queue.pack,
@@ -124,7 +129,7 @@ def run() -> None:
     set_up_logging(settings.log_level)
     logging.getLogger("arq").setLevel(logging.WARNING)  # it says every tick of every sweep
     os.umask(0o077)  # packages and the lake hold personal data
-    asyncio.set_event_loop(asyncio.new_event_loop())
+    asyncio.set_event_loop(uvloop.new_event_loop())
     worker = make_worker(settings, handle_signals=True)
 
     def stop(signum: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""What somebody did about consent, before it is sealed: its grade, its clock flags, the fields of its core; pure."""
+"""What somebody did about consent, before it is sealed: its grade, its clock flags, its core; pure."""
 
 import hashlib
 import re
@@ -9,9 +9,22 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from msgspec import UNSET
+
 from core.consent import keywords
 from core.consent.canonical import jcs, timestamp
-from core.consent.state import NEGATIVE, POSITIVE, REQUEST_TTL, STATE_RULES, TOLERANCE, EventType, Grade, is_scope
+from core.consent.sealed import Core, unset
+from core.consent.state import (
+    NEGATIVE,
+    POSITIVE,
+    REQUEST_TTL,
+    STATE_RULES,
+    TOLERANCE,
+    Event,
+    EventType,
+    Grade,
+    is_scope,
+)
 from core.errors import RuleViolation
 from core.models import Notice, Purpose
 from core.phone import EQUIVALENCES
@@ -167,9 +180,11 @@ def grade_of(act: Act, notice: Notice | None, flags: list[str], asked_elsewhere:
     return max(grade, act.weakest_grade or Grade.A)
 
 
-def core_fields(
+def draft(
     act: Act,
     *,
+    event_id: UUID,
+    number: int,
     received_at: datetime,
     source_ref: str,
     purpose: Purpose | None,
@@ -177,51 +192,78 @@ def core_fields(
     jurisdiction: str,
     asked_elsewhere: bool,
     commitment: str | None,
-) -> dict[str, object]:
-    """The core of a contact's event, but for its place and for what the state machine makes of it."""
+) -> tuple[Core, Event]:
+    """The core of a contact's `number`th event but for its place and what the state machine makes of it, and the
+    same event as the state machine reads it.
+    """
     flags = clock_flags(act, received_at)
-    fields: dict[str, object | None] = {
-        "event_type": act.event_type.value,
-        "controller_id": "*" if purpose is None else purpose.controller,
-        "channel": CHANNEL,
-        "sender_scope": act.sender_scope,
-        "purpose": act.purpose,
-        "jurisdiction": act.jurisdiction or jurisdiction,
-        "method": act.method and act.method.value,
-        "collection_point": act.collection_point,
-        "actor_type": act.actor.value,
-        "actor_ref": act.actor_id and str(act.actor_id),
-        "occurred_at": timestamp(act.occurred_at),
-        "received_at": timestamp(received_at),
-        "clock_flags": flags or None,
-        "source": act.source,
-        "source_event_ref": source_ref,
-        "refs": dict(act.refs) or None,
-        "policy_hash": POLICY_HASH,
-        "reason": act.reason,
-        "evidence_commit": commitment,
-        "evidence_kinds": sorted(str(kind) for kind in act.evidence if str(kind).isascii()) or None,
-    }
-    if act.event_type in NEGATIVE and act.reason is None:
-        fields["reason"] = act.event_type.value.lower()
+    reason = act.reason
+    if reason is None and act.event_type in NEGATIVE:
+        reason = act.event_type.value.lower()
+    core = Core(
+        actor_ref=unset(None if act.actor_id is None else str(act.actor_id)),
+        actor_type=act.actor.value,
+        channel=CHANNEL,
+        clock_flags=flags or UNSET,
+        collection_point=unset(act.collection_point),
+        controller_id="*" if purpose is None else _nfc(purpose.controller),
+        event_id=str(event_id),
+        event_type=act.event_type.value,
+        evidence_commit=unset(commitment),
+        evidence_kinds=sorted(kind for kind in act.evidence if kind.isascii()) or UNSET,
+        jurisdiction=_nfc(act.jurisdiction or jurisdiction),
+        method=UNSET if act.method is None else act.method.value,
+        occurred_at=timestamp(act.occurred_at),
+        policy_hash=POLICY_HASH,
+        purpose=_nfc(act.purpose),
+        reason=unset(reason),
+        received_at=timestamp(received_at),
+        refs={name: _nfc(value) for name, value in act.refs.items()} or UNSET,
+        sender_scope=unset(act.sender_scope),
+        source=_nfc(act.source),
+        source_event_ref=source_ref,
+        subject_event_no=number,
+        subject_id=str(act.contact_id),
+    )
+    grade, min_grade, expires_at = Grade.E, Grade.C, None
     if act.needs_notice and purpose is not None:
-        started = min(act.occurred_at, received_at)
-        fields |= {
-            "lawful_basis": act.lawful_basis,
-            "consent_kind": act.consent_kind,
-            "notice_id": notice and str(notice.id),
-            "notice_hash": notice and notice.content_hash,
-            "language": act.language or (notice and notice.language),
-            "withdrawal_info": notice and notice.withdrawal_info,
-        }
+        core.lawful_basis, core.consent_kind = _nfc(act.lawful_basis), _nfc(act.consent_kind)
+        core.language = unset(act.language)
+        if notice is not None:
+            core.notice_id, core.notice_hash = str(notice.id), notice.content_hash
+            core.language = unset(act.language or notice.language)
+            core.withdrawal_info = unset(notice.withdrawal_info)
         if act.is_grant:
-            fields |= {
-                "grade": grade_of(act, notice, flags, asked_elsewhere).value,
-                "min_grade": purpose.min_grade,
-                "expires_at": timestamp(started + timedelta(days=purpose.validity_days)),
-            }
-    return {
-        name: unicodedata.normalize("NFC", value) if isinstance(value, str) else value
-        for name, value in fields.items()
-        if value is not None
-    }
+            grade, min_grade = grade_of(act, notice, flags, asked_elsewhere), Grade(purpose.min_grade)
+            expires_at = expiry(act, received_at, purpose)
+            core.grade, core.min_grade, core.expires_at = grade.value, min_grade.value, timestamp(expires_at)
+    return core, Event(
+        event_id=event_id,
+        event_type=act.event_type,
+        purpose=core.purpose,
+        occurred_at=act.occurred_at,
+        received_at=received_at,
+        source=core.source,
+        actor_type=core.actor_type,
+        sender_scope=core.sender_scope or "*",
+        subject_event_no=number,
+        grade=grade,
+        min_grade=min_grade,
+        expires_at=expires_at,
+        method=core.method or None,
+        reason=core.reason or None,
+        notice_id=notice.id if core.notice_id and notice else None,
+        language=core.language or None,
+        collection_point=core.collection_point or None,
+        clock_flags=tuple(flags),
+        refs=dict(core.refs or {}),
+    )
+
+
+def expiry(act: Act, received_at: datetime, purpose: Purpose) -> datetime:
+    """When a grant ends: its validity counts from when it was given, and never from later than we heard of it."""
+    return min(act.occurred_at, received_at) + timedelta(days=purpose.validity_days)
+
+
+def _nfc(value: str) -> str:
+    return value if value.isascii() else unicodedata.normalize("NFC", value)

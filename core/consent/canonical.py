@@ -6,11 +6,12 @@ are RFC 9162 §2.1, checkpoints are C2SP signed notes (c2sp.org/signed-note, c2s
 
 import base64
 import hashlib
-import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -18,17 +19,18 @@ NO_LEAF = "0" * 64  # what the first event's `prev` says
 _ED25519 = b"\x01"  # signature type of a signed note
 
 
+@lru_cache(maxsize=1024)
 def timestamp(instant: datetime) -> str:
     """`2026-01-02T03:04:05.000000Z`; naive instants are refused."""
     if instant.tzinfo is None:
         raise ValueError("an instant needs its time zone")
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return instant.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def jcs(value: object) -> str:
     """RFC 8785 text of a value inside the profile; raises ValueError outside of it."""
     _check(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return msgspec.json.encode(value, order="sorted").decode()
 
 
 def _check(value: object) -> None:
@@ -59,7 +61,13 @@ def evidence_text(payload: Mapping[str, object]) -> str:
     Never refuses: a withdrawal must not fail because its evidence is odd. Nulls are left out, floats and dates become
     text, bytes base64, text is brought to NFC, lone surrogates become U+FFFD. Keys may be of any script.
     """
-    return json.dumps(_plain(payload), separators=(",", ":"), ensure_ascii=False)
+    if all(map(_is_plain, payload.values())) and "".join(payload).isascii():
+        return msgspec.json.encode(payload, order="sorted").decode()
+    return msgspec.json.encode(_plain(payload)).decode()
+
+
+def _is_plain(value: object) -> bool:
+    return type(value) is str and value.isascii()
 
 
 def _plain(value: object) -> object:

@@ -11,15 +11,14 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from functools import cache
+from typing import ClassVar
 from uuid import UUID
 
-from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncSession
+import msgspec
 
-from core.consent import stored
 from core.consent.state import HOLD, META_STOP, POSITIVE, REAFFIRM_DUE, REVOKING, UNREACHABLE, State, covers, scopes_of
-from core.db import Sessions
+from core.db import Driver, Sessions, driver
 from core.errors import AppError, Unavailable
 from core.keys import Keyring
 from core.statuses import MessageKind, SkipReason
@@ -98,15 +97,16 @@ async def permits(
     """Decide on up to 50 messages; their contacts stay locked against withdrawals until the block ends.
 
     Send inside the block and leave it as soon as the requests have ended. `now` replaces the database's clock where
-    expiry is judged (tests). Raises ValueError for more than 50 requests, RuntimeError when the transaction is not
-    READ COMMITTED, Unavailable when the server's clock is behind the ledger.
+    expiry is judged (tests). Raises ValueError for more than 50 requests, Unavailable when the server's clock is
+    behind the ledger.
     """
     if len(requests) > BATCH:
         raise ValueError(f"at most {BATCH} requests are decided together")
-    async with sessions() as session, session.begin():
-        await _lock(session, requests)
-        facts = await _facts(session, requests)
-        suppressed = await _suppressed(session, facts.values(), keyring)
+    # The isolation is named, whatever the server's default: under a snapshot a withdrawal would stay hidden.
+    async with driver(sessions) as connection, connection.transaction(isolation="read_committed"):
+        await connection.fetch(_LOCK, list({request.contact_id for request in requests}))
+        facts = await _facts(connection, requests)
+        suppressed = await _suppressed(connection, facts.values(), keyring)
         window = _Window(time.monotonic() + LIFETIME_S)
         allowed: list[SendPermit] = []
         refused: list[Refusal] = []
@@ -123,15 +123,11 @@ async def permits(
             window.is_open = False
 
 
-_LOCK = text("""
-    SELECT current_setting('transaction_isolation')
-    UNION ALL
-    SELECT NULL FROM (SELECT id FROM contacts WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR SHARE) AS locked
-""")
+_LOCK = "SELECT id FROM contacts WHERE id = ANY($1::uuid[]) ORDER BY id FOR SHARE"
 
 # Open addresses are picked by FILTER: as a condition, before statistics exist, the planner would read the whole
 # partial index of open addresses once per contact.
-_FACTS = text("""
+_FACTS = """
     SELECT asked.number, c.erased_at, c.closed_at, c.last_seen_at,
            p.needs_consent, p.halted, p.min_grade,
            own.state, own.grade, own.grant_seq, own.expires_at, own.overlays,
@@ -142,18 +138,18 @@ _FACTS = text("""
            EXISTS (
                SELECT FROM consent_events g
                 WHERE g.seq = own.grant_seq AND g.subject_id = c.id AND g.purpose = asked.purpose
-                  AND g.event_type = ANY(CAST(:positive AS text[]))
+                  AND g.event_type = ANY($4::text[])
            ) AND NOT EXISTS (
                SELECT FROM consent_events n
                 WHERE n.subject_id = c.id AND n.seq > own.grant_seq
-                  AND n.event_type = ANY(CAST(:revoking AS text[]))
+                  AND n.event_type = ANY($5::text[])
                   AND n.purpose = ANY(string_to_array(asked.scopes, ' '))
                   AND NOT coalesce(jsonb_exists(CAST(n.core AS jsonb)->'kept', asked.purpose), false)
            ) AS is_in_ledger,
            clock_timestamp() AS at,
            (SELECT h.recorded_at > clock_timestamp() + interval '60 seconds' FROM consent_chain h WHERE h.name = 'main')
                AS clock_is_behind
-      FROM unnest(CAST(:contacts AS uuid[]), CAST(:purposes AS text[]), CAST(:scopes AS text[]))
+      FROM unnest($1::uuid[], $2::text[], $3::text[])
            WITH ORDINALITY AS asked (contact_id, purpose, scopes, number)
       JOIN contacts c ON c.id = asked.contact_id
       LEFT JOIN purposes p ON p.code = asked.purpose AND p.retired_at IS NULL
@@ -168,39 +164,69 @@ _FACTS = text("""
                   array_agg(a.value ORDER BY a.id) FILTER (WHERE a.closed_at IS NULL) AS addresses,
                   array_agg(a.match_key ORDER BY a.id) FILTER (WHERE a.closed_at IS NULL) AS keys
              FROM contact_addresses a WHERE a.contact_id = c.id) address ON true
-""")
+"""
 
-_WORDS = {"positive": sorted(POSITIVE), "revoking": sorted(REVOKING)}
-
-Facts = Row[Any]  # one row of _FACTS
+_POSITIVE, _REVOKING = sorted(POSITIVE), sorted(REVOKING)
 
 
-async def _lock(session: AsyncSession, requests: Sequence[SendRequest]) -> None:
-    ids = sorted({request.contact_id for request in requests})
-    isolation = (await session.execute(_LOCK, {"ids": ids})).scalars().first()
-    if isolation != "read committed":
-        raise RuntimeError(f"the gate needs READ COMMITTED, not {isolation}: a snapshot would hide withdrawals")
+class Facts(msgspec.Struct, frozen=True):
+    """What is known about one asked message's person; the columns of _FACTS, in their order."""
+
+    number: int
+    erased_at: datetime | None
+    closed_at: datetime | None
+    last_seen_at: datetime | None
+    needs_consent: bool | None  # null: no such purpose
+    halted: bool | None
+    min_grade: str | None
+    state: str | None
+    grade: str | None
+    grant_seq: int | None
+    expires_at: datetime | None
+    overlays: list[str] | None
+    scopes: list[str] | None
+    states: list[str] | None
+    wide_overlays: list[list[str]] | None
+    kinds: list[str] | None
+    addresses: list[str] | None
+    keys: list[str] | None
+    has_pending: bool
+    head: int
+    is_in_ledger: bool
+    at: datetime
+    clock_is_behind: bool | None
 
 
-async def _facts(session: AsyncSession, requests: Sequence[SendRequest]) -> dict[int, Facts]:
-    asked = {
-        "contacts": [request.contact_id for request in requests],
-        "purposes": [request.purpose for request in requests],
-        "scopes": [" ".join(scopes_of(request.purpose)) for request in requests],
-    }
-    rows = {row.number: row for row in await session.execute(_FACTS, {**asked, **_WORDS})}
-    if any(row.clock_is_behind for row in rows.values()):
+async def _facts(connection: Driver, requests: Sequence[SendRequest]) -> dict[int, Facts]:
+    rows = await connection.fetch(
+        _FACTS,
+        [request.contact_id for request in requests],
+        [request.purpose for request in requests],
+        [_scopes(request.purpose) for request in requests],
+        _POSITIVE,
+        _REVOKING,
+    )
+    found = {row["number"]: Facts(*row) for row in rows}
+    if any(facts.clock_is_behind for facts in found.values()):
         raise Unavailable("the server's clock is behind the ledger: nothing is sent until it is right")
-    return rows
+    return found
 
 
-async def _suppressed(session: AsyncSession, facts: Iterable[Facts], keyring: Keyring) -> Mapping[str, list[str]]:
+@cache
+def _scopes(purpose: str) -> str:
+    return " ".join(scopes_of(purpose))
+
+
+_SUPPRESSED = "SELECT ref, scope FROM suppressions WHERE ref = ANY($1::text[]) AND lifted_at IS NULL"
+
+
+async def _suppressed(connection: Driver, facts: Iterable[Facts], keyring: Keyring) -> Mapping[str, list[str]]:
     """Match key → scopes suppressed, under any version of the address key."""
     keys = {key for row in facts for key in row.keys or ()}
     refs = {ref: key for key in keys for ref in keyring.address_refs(key)}
     found: dict[str, list[str]] = {}
-    for ref, suppressions in (await stored.live_suppressions(session, refs)).items():
-        found.setdefault(refs[ref], []).extend(suppression.scope for suppression in suppressions)
+    for ref, scope in await connection.fetch(_SUPPRESSED, list(refs)):
+        found.setdefault(refs[ref], []).append(scope)
     return found
 
 
@@ -238,10 +264,11 @@ def _consent_refusal(row: Facts, state: State, overlays: frozenset[str], now: da
     """What stands against a purpose that needs consent, once nothing else does."""
     if state is not State.SUBSCRIBED:
         return _STATES[state]
+    grade = row.grade or "none"  # sorts behind every grade
     for applies, reason in (
         (row.expires_at is None or row.expires_at <= now, SkipReason.EXPIRED),
-        (row.grade is None or row.grade > row.min_grade or row.grade > "C", SkipReason.GRADE_TOO_LOW),
-        (REAFFIRM_DUE in overlays and row.grade > "B", SkipReason.REAFFIRM_DUE),
+        (grade > (row.min_grade or "A") or grade > "C", SkipReason.GRADE_TOO_LOW),
+        (REAFFIRM_DUE in overlays and grade > "B", SkipReason.REAFFIRM_DUE),
         (UNREACHABLE in overlays, SkipReason.UNREACHABLE),
         (not row.is_in_ledger, SkipReason.LEDGER_MISMATCH),
     ):
@@ -253,7 +280,7 @@ def _consent_refusal(row: Facts, state: State, overlays: frozenset[str], now: da
 def _standing(row: Facts) -> tuple[State, frozenset[str]]:
     """State and overlays of the purpose; where nothing named it, what a wider scope says about it."""
     if row.state is not None:
-        return State(row.state), frozenset(row.overlays)
+        return State(row.state), frozenset(row.overlays or ())
     states = {State(state) for state in row.states or ()}
     overlays = frozenset(word for words in row.wide_overlays or () for word in words)
     for strict in (State.CLOSED, State.WITHDRAWN, State.INVALID):
@@ -271,7 +298,7 @@ def _window_is_open(row: Facts, now: datetime) -> bool:
 
 
 def _permit(request: SendRequest, row: Facts, window: _Window) -> SendPermit:
-    addresses = dict(zip(reversed(row.kinds), reversed(row.addresses), strict=True))  # the oldest of a kind
+    addresses = dict(zip(reversed(row.kinds or ()), reversed(row.addresses or ()), strict=True))  # the oldest of a kind
     to = addresses.get("phone") or addresses.get("wa_id") or addresses["bsuid"]
     if "phone" not in addresses and "wa_id" in addresses:
         to = "+" + to.removeprefix("+")

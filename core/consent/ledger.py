@@ -1,10 +1,11 @@
 """The append-only ledger: seals events on top of each other, signs its size and root."""
 
 import json
+import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -13,12 +14,13 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.consent.canonical import MerkleTree, jcs, leaf_hash, timestamp
+from core.consent.canonical import MerkleTree, leaf_hash, timestamp
+from core.consent.sealed import Core, seal
+from core.db import copy_rows
 from core.errors import AppError
 from core.keys import Keyring
 from core.models import ChainHead, Checkpoint, ConsentEvent
 
-SCHEMA = "consent-event/1"
 _PAGE = 5_000  # rows read at a time while a root is computed
 
 
@@ -30,28 +32,27 @@ class LedgerDamaged(AppError):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event before it has a place: `fields` is the core without position, time, tenant and subject."""
+    """An event before it has a place: its core lacks position, time and tenant."""
 
     event_id: UUID
     contact_id: UUID | None  # null on system events
-    fields: Mapping[str, object]
+    core: Core
 
 
 @dataclass(frozen=True, slots=True)
 class SealedEvent:
-    """An event in its place; `core` is exactly what was hashed."""
+    """An event in its place."""
 
     seq: int
     event_id: UUID
     contact_id: UUID | None
-    core: str
     leaf_hash: str
     recorded_at: datetime
 
 
 def new_event_id() -> UUID:
     """A UUIDv7 (RFC 9562 §5.7): 48 bits of milliseconds, then random."""
-    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
 
@@ -79,49 +80,69 @@ _LOCK_HEAD = text("""
       FROM lock_chain_head()
 """)
 
-_INSERT = text("""
-    INSERT INTO consent_events (seq, core)
-    SELECT seq, core FROM unnest(CAST(:seqs AS bigint[]), CAST(:cores AS text[])) AS sealed (seq, core) ORDER BY seq
-""")
+_COLUMNS = (
+    *("seq", "core", "leaf_hash", "event_id", "event_type", "subject_id", "purpose", "controller", "grade", "method"),
+    *("next_state", "reason", "expires_at", "recorded_at", "source_event_ref"),
+)
 
 
-async def append(session: AsyncSession, drafts: Sequence[Draft]) -> list[SealedEvent]:
+async def append(
+    session: AsyncSession, drafts: Sequence[Draft], *, newcomers: Collection[UUID] = ()
+) -> list[SealedEvent]:
     """Seal drafts on top of the ledger, in their order; the head stays locked until the transaction ends.
 
     The caller holds the contacts' row locks (taken in id order) and takes no other lock afterwards: the head is the
-    last one everybody takes. Numbers each contact's events and bumps `contacts.consent_version`.
+    last one everybody takes. Numbers each contact's events and bumps `contacts.consent_version`, but for newcomers:
+    contacts made in this transaction, who were stored with the number of these drafts.
     """
     if not drafts:
         return []
     counts = Counter(draft.contact_id for draft in drafts if draft.contact_id is not None)
-    numbers: dict[UUID, int] = {}
-    if counts:
-        bumped = await session.execute(_BUMP, {"ids": list(counts), "counts": list(counts.values())})
-        numbers = dict(bumped.all())
+    numbers = {contact_id: 0 for contact_id in counts if contact_id in newcomers}
+    known = {contact_id: count for contact_id, count in counts.items() if contact_id not in numbers}
+    if known:
+        bumped = await session.execute(_BUMP, {"ids": list(known), "counts": list(known.values())})
+        numbers |= dict(bumped.all())
     if len(numbers) != len(counts):
         raise ValueError("a draft names a contact that does not exist")
     head = (await session.execute(_LOCK_HEAD)).one()
     recorded_at: datetime = head.recorded_at
     sealed: list[SealedEvent] = []
+    rows: list[tuple[object, ...]] = []
     previous, at, tenant = head.head_hash, timestamp(recorded_at), str(head.installation)
     for seq, draft in enumerate(drafts, start=head.head_seq + 1):
-        core: dict[str, object] = {
-            **draft.fields,
-            "schema": SCHEMA,
-            "tenant_id": tenant,
-            "seq": seq,
-            "prev": previous,
-            "event_id": str(draft.event_id),
-            "recorded_at": at,
-        }
+        core = draft.core
+        core.seq, core.prev, core.recorded_at, core.tenant_id = seq, previous, at, tenant
         if draft.contact_id is not None:
             numbers[draft.contact_id] += 1
-            core |= {"subject_id": str(draft.contact_id), "subject_event_no": numbers[draft.contact_id]}
-        line = jcs(core)
-        previous = leaf_hash(line)
-        sealed.append(SealedEvent(seq, draft.event_id, draft.contact_id, line, previous, recorded_at))
-    await session.execute(_INSERT, {"seqs": [event.seq for event in sealed], "cores": [e.core for e in sealed]})
+            core.subject_event_no = numbers[draft.contact_id]
+        line, previous = seal(core)
+        sealed.append(SealedEvent(seq, draft.event_id, draft.contact_id, previous, recorded_at))
+        rows.append(_row(draft, line, previous))
+    await copy_rows(session, "consent_events", _COLUMNS, rows)
     return sealed
+
+
+def _row(draft: Draft, line: str, hashed: str) -> tuple[object, ...]:
+    """The event in the order of `_COLUMNS`; UNSET is false, and stored as null."""
+    core = draft.core
+    return (
+        core.seq,
+        line,
+        hashed,
+        draft.event_id,
+        core.event_type,
+        draft.contact_id,
+        core.purpose,
+        core.controller_id,
+        core.grade or None,
+        core.method or None,
+        core.next_state or None,
+        core.reason or None,
+        core.expires_at or None,
+        core.recorded_at,
+        core.source_event_ref,
+    )
 
 
 async def checkpoint(session: AsyncSession, keyring: Keyring) -> Checkpoint | None:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.consent import ledger
 from core.consent.acts import POLICY_HASH, ActorType
 from core.consent.canonical import jcs, timestamp
+from core.consent.sealed import Core, unset
 from core.consent.state import EventType
 from core.errors import Conflict, RuleViolation
 from core.keys import Keyring
@@ -257,24 +258,25 @@ async def record_system(
     actor_id: UUID | None = None,
 ) -> ledger.SealedEvent:
     """Seal an event that belongs to no contact: a notice, a purpose, an import's totals, an export."""
-    fields: dict[str, object] = {
-        "event_type": event_type.value,
-        "controller_id": controller,
-        "channel": "whatsapp",
-        "purpose": purpose,
-        "jurisdiction": "*",
-        "actor_type": (ActorType.SYSTEM if actor_id is None else ActorType.STAFF).value,
-        "occurred_at": timestamp(now),
-        "received_at": timestamp(now),
-        "source": "system",
-        "source_event_ref": keyring.source_ref("system", f"{event_type.value}|{source_key}"),
-        "refs": dict(refs),
-        "rule_id": "system",
-        "policy_hash": POLICY_HASH,
-    }
-    if actor_id is not None:
-        fields["actor_ref"] = str(actor_id)
-    (sealed,) = await ledger.append(session, [ledger.Draft(ledger.new_event_id(), None, fields)])
+    event_id = ledger.new_event_id()
+    core = Core(
+        actor_ref=unset(None if actor_id is None else str(actor_id)),
+        actor_type=(ActorType.SYSTEM if actor_id is None else ActorType.STAFF).value,
+        channel="whatsapp",
+        controller_id=_nfc(controller),
+        event_id=str(event_id),
+        event_type=event_type.value,
+        jurisdiction="*",
+        occurred_at=timestamp(now),
+        policy_hash=POLICY_HASH,
+        purpose=purpose,
+        received_at=timestamp(now),
+        refs=dict(refs),
+        rule_id="system",
+        source="system",
+        source_event_ref=keyring.source_ref("system", f"{event_type.value}|{source_key}"),
+    )
+    (sealed,) = await ledger.append(session, [ledger.Draft(event_id, None, core)])
     return sealed
 
 

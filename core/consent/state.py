@@ -63,6 +63,7 @@ class EventType(StrEnum):
     PURPOSE_CHANGED = "PURPOSE_CHANGED"
     IMPORT_BATCH = "IMPORT_BATCH"
     EXPORT_CREATED = "EXPORT_CREATED"
+    INTEGRITY_ALERT = "INTEGRITY_ALERT"  # something was sent that no decision here allowed
 
 
 POSITIVE = frozenset({EventType.GRANTED, EventType.CONFIRMED, EventType.REAFFIRMED})
@@ -74,6 +75,7 @@ ENDING = frozenset({EventType.TENURE_CLOSED, EventType.ERASED})
 REVOKING = NEGATIVE | ENDING | {EventType.INVALIDATED, EventType.EXPIRED}
 SYSTEM = frozenset(
     {EventType.NOTICE_PUBLISHED, EventType.PURPOSE_CHANGED, EventType.IMPORT_BATCH, EventType.EXPORT_CREATED}
+    | {EventType.INTEGRITY_ALERT}
 )
 
 
@@ -90,7 +92,7 @@ class Grade(StrEnum):
 HOLD, UNREACHABLE, REAFFIRM_DUE, META_STOP = "hold", "unreachable", "reaffirm_due", "meta_stop"
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """The fields of a sealed core that decide or are shown; the rest of the core is proof."""
 
     event_id: UUID
@@ -210,6 +212,10 @@ class _Track:
     @property
     def standing(self) -> Event | None:
         """The best grant no withdrawal outlives: best grade, then the newest reaffirmation, then the first."""
+        if not self.grants:
+            return None
+        if len(self.grants) == 1 and not self.negatives:
+            return self.grants[0]
         negatives = self.negatives.values()
         alive = [grant for grant in self.grants if all(grant.beats(negative) for negative in negatives)]
         return min(alive, key=_preference, default=None)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from core.consent.state import Event, Permission
+from core.db import copy_rows
 from core.keys import Keyring
 from core.models import ConsentEvent, Contact, ContactAddress, Suppression
 
@@ -148,6 +149,33 @@ async def live_suppressions(session: AsyncSession, refs: Iterable[str]) -> dict[
     return found
 
 
+_STATE_COLUMNS = (
+    *("contact_id", "purpose", "state", "grade", "grant_seq", "expires_at", "reason", "overlays", "head_seq"),
+)
+
+
+async def add_states(session: AsyncSession, rows: Sequence[StateRow]) -> None:
+    """Add rows of contacts who have none, by COPY."""
+    if not rows:
+        return
+    records = (
+        (
+            row.contact_id,
+            row.purpose,
+            permission.state.value,
+            permission.grade and permission.grade.value,
+            row.grant_seq,
+            permission.expires_at,
+            permission.reason,
+            msgspec.json.encode(permission.overlays).decode(),
+            row.head_seq,
+        )
+        for row in rows
+        for permission in (row.permission,)
+    )
+    await copy_rows(session, "consent_state", _STATE_COLUMNS, records)
+
+
 _WRITE_STATES = text("""
     INSERT INTO consent_state
            (contact_id, purpose, state, grade, grant_seq, expires_at, reason, overlays, head_seq)
@@ -223,13 +251,6 @@ async def lift(session: AsyncSession, rows: Mapping[UUID, int], *, now: datetime
         await session.execute(_LIFT, {"now": now, "ids": list(rows), "seqs": list(rows.values())})
 
 
-_WRITE_EVIDENCE = text("""
-    INSERT INTO consent_evidence (event_id, contact_id, salt, payload)
-    SELECT * FROM unnest(CAST(:events AS uuid[]), CAST(:contacts AS uuid[]), CAST(:salts AS bytea[]),
-                         CAST(:payloads AS text[]))
-""")
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What proves an event, and the salt that its commitment needs."""
@@ -241,14 +262,6 @@ class Evidence:
 
 
 async def write_evidence(session: AsyncSession, rows: Sequence[Evidence]) -> None:
-    if not rows:
-        return
-    await session.execute(
-        _WRITE_EVIDENCE,
-        {
-            "events": [row.event_id for row in rows],
-            "contacts": [row.contact_id for row in rows],
-            "salts": [row.salt for row in rows],
-            "payloads": [row.payload for row in rows],
-        },
-    )
+    if rows:
+        records = [(row.event_id, row.contact_id, row.salt, row.payload) for row in rows]
+        await copy_rows(session, "consent_evidence", ("event_id", "contact_id", "salt", "payload"), records)

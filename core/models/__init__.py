@@ -1,6 +1,6 @@
 """Every table, so that importing this package makes the metadata complete."""
 
-from core.models.audience import Audience, AudienceMember
+from core.models.audience import Audience, AudienceMember, ContactAction
 from core.models.base import Model
 from core.models.campaign import Campaign, CampaignVariant
 from core.models.consent import (
@@ -14,20 +14,23 @@ from core.models.consent import (
     Purpose,
     Suppression,
 )
-from core.models.contact import Contact, ContactAddress
+from core.models.contact import AttributeDefinition, Contact, ContactAddress
 from core.models.conversation import Conversation, RoutingRule
 from core.models.hook import Hook, HookCursor, HookDelivery, StatusChange
 from core.models.link import Conversion, Link, LinkHit
-from core.models.message import Message, MessageEvent, Rate
+from core.models.message import Message, MessageEvent, PersonReached, Rate
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
 from core.models.reply import Reply, ReplyText
+from core.models.request import DataRequest
 from core.models.sender import Sender
 from core.models.template import Media, Template, TemplateVersion
-from core.models.webhook import InboundMessage, ParkedStatus, WebhookEvent, WebhookField
-from core.models.work import Export, Import, ImportRow, LakeHead
+from core.models.webhook import AccountEvent, InboundMessage, ParkedStatus, WebhookEvent, WebhookField
+from core.models.work import Export, Import, ImportChange, ImportRow, LakeHead
 
 __all__ = [
+    "AccountEvent",
     "ApiKey",
+    "AttributeDefinition",
     "Audience",
     "AudienceMember",
     "AuditEntry",
@@ -39,15 +42,18 @@ __all__ = [
     "ConsentEvidence",
     "ConsentState",
     "Contact",
+    "ContactAction",
     "ContactAddress",
     "Conversation",
     "Conversion",
+    "DataRequest",
     "Export",
     "Hook",
     "HookCursor",
     "HookDelivery",
     "IdempotencyKey",
     "Import",
+    "ImportChange",
     "ImportRow",
     "InboundMessage",
     "LakeHead",
@@ -60,6 +66,7 @@ __all__ = [
     "Notice",
     "ParkedStatus",
     "PendingWithdrawal",
+    "PersonReached",
     "Purpose",
     "Rate",
     "Reply",

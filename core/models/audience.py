@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, func
+from sqlalchemy import ForeignKey, Index, SmallInteger, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Model, WithId
@@ -12,12 +12,21 @@ from core.statuses import AudienceKind
 
 
 class Audience(WithId):
+    """Counts are of the last time somebody counted: `reachable` and `unreachable` for marketing."""
+
     __tablename__ = "audiences"
 
     name: Mapped[str] = mapped_column(unique=True)
     kind: Mapped[AudienceKind]
     rule: Mapped[dict[str, Any] | None]  # a filter tree; null for a static list
+    expanded_rule: Mapped[dict[str, Any] | None]  # the rule with those of other rule audiences put in their place
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    size: Mapped[int | None]
+    reachable: Mapped[int | None]
+    unreachable: Mapped[dict[str, Any] | None]  # reason → people
+    counted_at: Mapped[datetime | None]
+    count_ms: Mapped[int | None]
+    count_error: Mapped[str | None]
 
 
 class AudienceMember(Model):
@@ -29,3 +38,20 @@ class AudienceMember(Model):
     )
     import_id: Mapped[UUID | None] = mapped_column(ForeignKey("imports.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ContactAction(Model):
+    """What a person did about a message, by person; written by a trigger of `message_events`."""
+
+    __tablename__ = "contact_actions"
+    __table_args__ = (
+        Index("ix_contact_actions_kind", "kind", "occurred_at", "contact_id"),
+        Index("ix_contact_actions_contact", "contact_id", "kind", "occurred_at"),
+    )
+
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    contact_id: Mapped[UUID]
+    kind: Mapped[str]  # click, reply or opt_out
+    occurred_at: Mapped[datetime]
+    campaign_id: Mapped[UUID | None]
+    button_index: Mapped[int | None] = mapped_column(SmallInteger)

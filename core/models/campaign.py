@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Time, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import WithId
-from core.statuses import CampaignStatus
+from core.statuses import CampaignStatus, CanaryVerdict
 
 
 class Campaign(WithId):
@@ -37,7 +37,16 @@ class Campaign(WithId):
     approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     launched_at: Mapped[datetime | None]
     expanded_at: Mapped[datetime | None]  # every recipient has a row
+    audience_size: Mapped[int | None]  # people the audience had at the launch
+    expanded_people: Mapped[int] = mapped_column(server_default=text("0"))  # of them, how many have their row
     expand_cursor: Mapped[UUID | None]  # last contact expanded, so that a crash resumes
+    canary_people: Mapped[int | None]  # so many people first, or
+    canary_bp: Mapped[int | None]  # a share of them in 1/10,000; both null: everybody at once
+    canary_thresholds: Mapped[dict[str, Any] | None]  # when the rest may go without a person
+    rest_waits: Mapped[bool] = mapped_column(server_default=text("false"))  # only the first few may be sent
+    canary_verdict: Mapped[CanaryVerdict | None]
+    canary_decided_at: Mapped[datetime | None]
+    canary_decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))  # null: the thresholds
     paused_at: Mapped[datetime | None]
     pause_reason: Mapped[str | None]
     pause_code: Mapped[str | None]  # template:ID or failures when a breaker stopped it; null when a person did

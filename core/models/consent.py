@@ -4,15 +4,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Computed, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import Boolean, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Model, WithId, Xid8
-
-
-def _core(field: str, cast: str = "") -> Computed:
-    """A query column read out of the sealed text, so that it cannot disagree with what was hashed."""
-    return Computed(f"((core::jsonb)->>'{field}'){cast}", persisted=True)
 
 
 class Purpose(WithId):
@@ -52,7 +47,10 @@ class Notice(WithId):
 
 
 class ConsentEvent(Model):
-    """One sealed fact of the ledger; append-only by trigger and by grants, chained by `prev` and `leaf_hash`."""
+    """One sealed fact of the ledger; append-only by trigger and by grants, chained by `prev` and `leaf_hash`.
+
+    A trigger refuses a row that does not follow the head, and one whose columns are not what `core` says.
+    """
 
     __tablename__ = "consent_events"
     __table_args__ = (Index("ix_consent_events_subject", "subject_id", text("seq DESC")),)
@@ -61,39 +59,39 @@ class ConsentEvent(Model):
     core: Mapped[str]  # RFC 8785 text, exactly what was hashed
     leaf_hash: Mapped[str]
     xid: Mapped[int] = mapped_column(Xid8, server_default=func.pg_current_xact_id(), index=True)
-    event_id: Mapped[UUID] = mapped_column(_core("event_id", "::uuid"), unique=True)
-    event_type: Mapped[str] = mapped_column(_core("event_type"))
-    subject_id: Mapped[UUID | None] = mapped_column(_core("subject_id", "::uuid"))
-    purpose: Mapped[str] = mapped_column(_core("purpose"))
-    controller: Mapped[str] = mapped_column(_core("controller_id"))
-    grade: Mapped[str | None] = mapped_column(_core("grade"))
-    method: Mapped[str | None] = mapped_column(_core("method"))
-    next_state: Mapped[str | None] = mapped_column(_core("next_state"))
-    reason: Mapped[str | None] = mapped_column(_core("reason"))
-    expires_at: Mapped[str | None] = mapped_column(_core("expires_at"))  # RFC 3339 UTC, sorts as text
-    recorded_at: Mapped[str] = mapped_column(_core("recorded_at"))  # RFC 3339 UTC, sorts as text
-    source_event_ref: Mapped[str] = mapped_column(_core("source_event_ref"), unique=True)
+    event_id: Mapped[UUID] = mapped_column(unique=True)
+    event_type: Mapped[str]
+    subject_id: Mapped[UUID | None]
+    purpose: Mapped[str]
+    controller: Mapped[str]
+    grade: Mapped[str | None]
+    method: Mapped[str | None]
+    next_state: Mapped[str | None]
+    reason: Mapped[str | None]
+    expires_at: Mapped[str | None]  # RFC 3339 UTC, sorts as text
+    recorded_at: Mapped[str]  # RFC 3339 UTC, sorts as text
+    source_event_ref: Mapped[str] = mapped_column(unique=True)
 
 
-class ConsentEvidence(WithId):
+class ConsentEvidence(Model):
     """What proves an event: personal data, deleted by erasure; the ledger keeps a salted commitment to it."""
 
     __tablename__ = "consent_evidence"
 
-    event_id: Mapped[UUID] = mapped_column(ForeignKey("consent_events.event_id"), unique=True)
+    event_id: Mapped[UUID] = mapped_column(ForeignKey("consent_events.event_id"), primary_key=True)
     contact_id: Mapped[UUID] = mapped_column(index=True)
     salt: Mapped[bytes]
     payload: Mapped[str]  # RFC 8785 text
 
 
-class ConsentState(WithId):
+class ConsentState(Model):
     """Current permission per contact and purpose: a cache, equal to a replay of the ledger."""
 
     __tablename__ = "consent_state"
-    __table_args__ = (UniqueConstraint("contact_id", "purpose"), Index(None, "purpose", "state"))
+    __table_args__ = (Index(None, "purpose", "state"),)
 
-    contact_id: Mapped[UUID] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"))
-    purpose: Mapped[str]
+    contact_id: Mapped[UUID] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), primary_key=True)
+    purpose: Mapped[str] = mapped_column(primary_key=True)
     state: Mapped[str]
     grade: Mapped[str | None]
     grant_seq: Mapped[int | None]  # the ledger event a send may rely on

@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, Text, text
+from sqlalchemy import ForeignKey, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.models.base import WithId
+from core.models.base import Model, WithId
+from core.statuses import AttributeKind
 
 
 class Contact(WithId):
@@ -18,6 +19,7 @@ class Contact(WithId):
     __table_args__ = (
         Index("ix_contacts_attributes", "attributes", postgresql_using="gin"),
         Index("ix_contacts_tags", "tags", postgresql_using="gin"),
+        Index("ix_contacts_merged_into", "merged_into", postgresql_where=text("merged_into IS NOT NULL")),
     )
 
     name: Mapped[str | None]
@@ -32,6 +34,7 @@ class Contact(WithId):
     last_seen_at: Mapped[datetime | None]  # latest inbound message: opens the 24 h service window
     closed_at: Mapped[datetime | None]  # tenure ended: the account has another holder
     erased_at: Mapped[datetime | None]
+    merged_into: Mapped[UUID | None] = mapped_column(ForeignKey("contacts.id"))  # who goes on; this tenure is closed
 
 
 class ContactAddress(WithId):
@@ -51,3 +54,15 @@ class ContactAddress(WithId):
     value: Mapped[str]  # E.164 with +, digits, or the BSUID
     match_key: Mapped[str]
     closed_at: Mapped[datetime | None]
+
+
+class AttributeDefinition(Model):
+    """What kind of value an attribute of contacts has; attributes without a definition are text."""
+
+    __tablename__ = "attribute_definitions"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[AttributeKind]
+    choices: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))  # of a choice: the texts allowed
+    description: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -8,30 +8,44 @@ from sqlalchemy import Boolean, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Model, WithId, WithSequence, Xid8
-from core.statuses import InboundIntent, WebhookStatus
+from core.statuses import AccountEventKind, InboundIntent, Severity, WebhookStatus
 
 
 class WebhookEvent(WithSequence):
     """One POST of the provider, byte for byte; written before it is answered with 200."""
 
     __tablename__ = "webhook_events"
-    __table_args__ = (Index("ix_webhook_events_waiting", "id", postgresql_where=text("status = 'waiting'")),)
+    __table_args__ = (
+        Index("ix_webhook_events_waiting", "id", postgresql_where=text("status = 'waiting'")),
+        Index("ix_webhook_events_set_aside", "id", postgresql_where=text("status = 'set_aside'")),
+        Index("ix_webhook_events_created_at", "created_at", postgresql_using="brin"),
+    )
 
+    # Nothing asks for these rows by transaction, and every index is paid for before the answer.
+    xid: Mapped[int] = mapped_column(Xid8, server_default=func.pg_current_xact_id(), sort_order=-1)
     body: Mapped[bytes]
     status: Mapped[WebhookStatus]
     error: Mapped[str | None]
-    recorded_at: Mapped[datetime | None]
+    recorded_at: Mapped[datetime | None]  # when it was first folded into rows
 
 
 class ParkedStatus(WithId):
-    """A status whose message is not known yet: matched again when the send's record commits."""
+    """A status whose message is not known yet: matched again when the send's record commits.
+
+    One that nothing matched for a day is an orphan: somebody else sends from our number, or we lost a row.
+    """
 
     __tablename__ = "parked_statuses"
-    __table_args__ = (UniqueConstraint("wamid", "status"),)
+    __table_args__ = (
+        UniqueConstraint("wamid", "status"),
+        Index("ix_parked_statuses_young", "created_at", postgresql_where=text("alerted_at IS NULL")),
+    )
 
     wamid: Mapped[str]
     status: Mapped[str]
+    phone_number_id: Mapped[str | None]
     report: Mapped[dict[str, Any]]
+    alerted_at: Mapped[datetime | None]  # when it was found to be an orphan
 
 
 class WebhookField(Model):
@@ -44,6 +58,24 @@ class WebhookField(Model):
     count: Mapped[int]
     first_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class AccountEvent(WithId):
+    """What the provider said about a template, a number or the account, and what we did about it; each once."""
+
+    __tablename__ = "account_events"
+    __table_args__ = (Index(None, "aspect", "occurred_at"),)
+
+    kind: Mapped[AccountEventKind]
+    word: Mapped[str]  # the provider's event, decision or score, lower case
+    severity: Mapped[Severity]
+    account: Mapped[str]  # WABA id
+    subject: Mapped[str]  # what it concerns, for people
+    aspect: Mapped[str]  # of two events with the same aspect the later one holds
+    occurred_at: Mapped[datetime]
+    event_key: Mapped[UUID] = mapped_column(unique=True)  # same event, same key: repetition changes nothing
+    value: Mapped[dict[str, Any]]
+    effect: Mapped[str | None]  # what followed, in a sentence; null when nothing did
 
 
 class InboundMessage(WithId):

@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint, func, text
+from sqlalchemy import Boolean, ForeignKey, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Model, WithId
-from core.statuses import WorkStatus
+from core.statuses import ImportStatus, WorkStatus
 
 
 class Import(WithId):
@@ -20,24 +20,41 @@ class Import(WithId):
     path: Mapped[str]  # under DATA_DIR/imports
     sha256: Mapped[str]
     bytes: Mapped[int]
-    status: Mapped[WorkStatus]
-    options: Mapped[dict[str, Any]]  # columns, country, audience, format found
+    status: Mapped[ImportStatus]
+    dry_run: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))  # check first, write nothing
+    options: Mapped[dict[str, Any]]  # columns, country, zone, merge policy, audience, format found
+    audience_name: Mapped[str | None]  # of a list to be made when a check is confirmed
     error: Mapped[str | None]
+    rows_read: Mapped[int] = mapped_column(server_default=text("0"))  # before the first is recorded, all are read
     rows_total: Mapped[int | None]
     rows_done: Mapped[int] = mapped_column(server_default=text("0"))  # in the order they are worked, for resuming
     verdicts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # verdict → rows
+    notes: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # what was mended → rows
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     finished_at: Mapped[datetime | None]
+    undone: Mapped[dict[str, Any] | None]  # what undoing took back → how many
 
 
-class ImportRow(WithId):
+class ImportChange(Model):
+    """What an import changed about somebody who was known before, so that it can be taken back."""
+
+    __tablename__ = "import_changes"
+
+    import_id: Mapped[UUID] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True)
+    contact_id: Mapped[UUID] = mapped_column(
+        ForeignKey("contacts.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    before: Mapped[dict[str, Any]]  # field → value; attributes as one field each, `attributes.NAME`
+    after: Mapped[dict[str, Any]]
+
+
+class ImportRow(Model):
     """What became of one row of a file."""
 
     __tablename__ = "import_rows"
-    __table_args__ = (UniqueConstraint("import_id", "row_number"),)
 
-    import_id: Mapped[UUID] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"))
-    row_number: Mapped[int]  # in the file, the header is row 1
+    import_id: Mapped[UUID] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True)
+    row_number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # the header is row 1
     verdict: Mapped[str]
     reason: Mapped[str | None]
     contact_id: Mapped[UUID | None]

@@ -5,15 +5,26 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Text, and_, case, cast, exists, func, literal, not_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ARRAY, Select, Text, Uuid, and_, case, cast, exists, func, literal, not_, select, text, true
+from sqlalchemy.dialects.postgresql import JSONB, JSONPATH, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from core.audience import Rule, compile_rule, references
+from core import queue
+from core.audience import Rule, compile_rule, places, references, with_rules
 from core.consent.state import HOLD, META_STOP, UNREACHABLE, State, scopes_of
 from core.errors import Conflict, NotFound, RuleViolation
-from core.models import Audience, AudienceMember, ConsentState, Contact, ContactAddress, PendingWithdrawal, Purpose
+from core.models import (
+    Audience,
+    AudienceMember,
+    Campaign,
+    ConsentState,
+    Contact,
+    ContactAddress,
+    PendingWithdrawal,
+    Purpose,
+)
+from core.services import attributes
 from core.services.paging import Page, page
 from core.statuses import AudienceKind, SkipReason
 
@@ -26,27 +37,112 @@ async def add(
     """A static list, or a rule; raises Conflict for a name in use and RuleViolation for a rule that cannot work."""
     if (kind is AudienceKind.RULE) != (rule is not None):
         raise RuleViolation("a rule audience has a rule, a static list has none", field="rule")
-    if await session.scalar(select(Audience.id).where(Audience.name == name)):
-        raise Conflict("an audience with this name exists already")
+    await _refuse_known(session, name, None)
+    audience = Audience(name=name, kind=kind, created_by=created_by)
     if rule is not None:
-        await check_rule(session, rule)
-    audience = Audience(name=name, kind=kind, rule=dict(rule) if rule else None, created_by=created_by)
+        audience.rule, audience.expanded_rule = dict(rule), dict(await checked(session, rule))
     session.add(audience)
     await session.flush()
     await session.refresh(audience)
+    queue.ring_after_commit(session, queue.COUNT_AUDIENCE, audience.id)
     return audience
 
 
-async def check_rule(session: AsyncSession, rule: Rule) -> None:
-    """Raise RuleViolation unless the rule compiles and every audience it names exists and is static.
+async def change(session: AsyncSession, audience_id: UUID, *, name: str | None, rule: Rule | None) -> Audience:
+    """Another name or another rule; audiences that use this one follow. Raises NotFound, Conflict, RuleViolation."""
+    await _one_at_a_time(session)
+    audience = await get(session, audience_id)
+    if name is not None and name != audience.name:
+        await _refuse_known(session, name, audience_id)
+        audience.name = name
+    if rule is not None:
+        if audience.kind is not AudienceKind.RULE:
+            raise RuleViolation("a static list has no rule", field="rule")
+        audience.rule, audience.expanded_rule = dict(rule), dict(await checked(session, rule, of=audience_id))
+        await session.flush()
+        await _follow(session, audience)
+        queue.ring_after_commit(session, queue.COUNT_AUDIENCE, audience.id)
+    await session.flush()
+    return audience
 
-    Rules may use static lists only, so no circle can arise.
+
+async def remove(session: AsyncSession, audience_id: UUID) -> None:
+    """Delete an audience nothing uses; its people stay. Raises Conflict naming what uses it."""
+    await _one_at_a_time(session)
+    audience = await get(session, audience_id)
+    campaign = await session.scalar(select(Campaign.name).where(Campaign.audience_id == audience_id).limit(1))
+    if campaign is not None:
+        raise Conflict(f"the campaign {campaign} uses this audience")
+    if users := await _using(session, audience_id):
+        raise Conflict(f"the audience {users[0].name} uses this one")
+    await session.delete(audience)
+    await session.flush()
+
+
+async def _refuse_known(session: AsyncSession, name: str, own: UUID | None) -> None:
+    known = select(Audience.id).where(Audience.name == name, Audience.id != own if own else true())
+    if await session.scalar(known):
+        raise Conflict("an audience with this name exists already")
+
+
+async def _one_at_a_time(session: AsyncSession) -> None:
+    """Two changes at once could close a circle that neither sees."""
+    await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('kairan.audiences', 0))"))
+
+
+async def _using(session: AsyncSession, audience_id: UUID) -> list[Audience]:
+    """Rule audiences whose own rule names this one."""
+    named = func.jsonb_path_exists(
+        Audience.rule,
+        cast(literal("$.**.audience ? (@ == $id)"), JSONPATH),
+        cast(literal({"id": str(audience_id)}, JSONB), JSONB),
+    )
+    found = await session.scalars(select(Audience).where(Audience.kind == AudienceKind.RULE, named))
+    return list(found)
+
+
+async def _follow(session: AsyncSession, changed: Audience) -> None:
+    """Put the new rule into every rule that names it, and so on: there is no circle, so it ends."""
+    for user in await _using(session, changed.id):
+        if user.rule is not None:
+            user.expanded_rule = dict(await checked(session, user.rule, of=user.id))
+            await session.flush()
+            await _follow(session, user)
+            queue.ring_after_commit(session, queue.COUNT_AUDIENCE, user.id)
+
+
+async def checked(session: AsyncSession, rule: Rule, *, of: UUID | None = None) -> Rule:
+    """The rule with those of other rule audiences in their place.
+
+    Raises RuleViolation naming the place: for what does not compile, for a value of another kind than its attribute,
+    and for a circle, which a rule of the audience `of` would close by naming one that leads back to it.
     """
-    compile_rule(rule)
-    for audience_id in references(rule):
-        named = await get(session, audience_id)
-        if named.kind is not AudienceKind.STATIC:
-            raise RuleViolation(f"{named.name} is a rule audience; a rule may use static lists only", field="rule")
+    definitions = await attributes.definitions(session)
+    compile_rule(rule, definitions)
+    rules: dict[UUID, Rule] = {}
+    for audience_id, place in places(rule):
+        named = await session.get(Audience, audience_id)
+        if named is None:
+            raise RuleViolation(f"{place} names an audience that does not exist", field=place)
+        if of is not None and (audience_id == of or await _leads_to(session, named, of)):
+            raise RuleViolation(f"{place}: {named.name} would contain itself", field=place)
+        if named.kind is AudienceKind.RULE:
+            rules[audience_id] = named.expanded_rule or {"any": []}
+    expanded: Rule = with_rules(rule, rules)
+    compile_rule(expanded, definitions)
+    return expanded
+
+
+async def _leads_to(session: AsyncSession, audience: Audience, target: UUID) -> bool:
+    waiting, seen = list(references(audience.rule)), set[UUID]()
+    while waiting:
+        each = waiting.pop()
+        if each == target:
+            return True
+        if each not in seen and (known := await session.get(Audience, each)) is not None:
+            seen.add(each)
+            waiting += references(known.rule)
+    return False
 
 
 async def get(session: AsyncSession, audience_id: UUID) -> Audience:
@@ -72,7 +168,7 @@ async def names(session: AsyncSession, audience_ids: Sequence[UUID]) -> dict[UUI
 def people(audience: Audience) -> Select[UUID]:
     """The ids of the audience's living people."""
     if audience.kind is AudienceKind.RULE:
-        return people_of_rule(audience.rule or {"any": []})
+        return people_of_rule(audience.expanded_rule or {"any": []})
     members = select(AudienceMember.contact_id).where(AudienceMember.audience_id == audience.id)
     return select(Contact.id).where(Contact.id.in_(members), Contact.erased_at.is_(None), Contact.closed_at.is_(None))
 
@@ -85,9 +181,11 @@ async def add_members(
     session: AsyncSession, audience_id: UUID, contact_ids: Sequence[UUID], *, import_id: UUID | None
 ) -> None:
     """Put people on a static list; those on it already stay as they are."""
-    rows = [{"audience_id": audience_id, "contact_id": each, "import_id": import_id} for each in set(contact_ids)]
-    if rows:
-        await session.execute(insert(AudienceMember).values(rows).on_conflict_do_nothing())
+    if contact_ids:
+        everybody = func.unnest(literal(sorted(set(contact_ids)), ARRAY(Uuid))).column_valued("contact_id")
+        rows = select(literal(audience_id, Uuid), everybody, literal(import_id, Uuid))
+        columns = ("audience_id", "contact_id", "import_id")
+        await session.execute(insert(AudienceMember).from_select(columns, rows).on_conflict_do_nothing())
 
 
 async def members(session: AsyncSession, audience_id: UUID, *, limit: int, cursor: str | None) -> Page[Contact]:

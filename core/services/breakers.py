@@ -6,6 +6,9 @@
 | the account is locked, unpaid or lacks a permission | every number of the account | one click, once it is mended |
 | the number is not registered, flagged, gone | the number | one click |
 | the template is paused, disabled or missing | campaigns that use it | by itself, on its approval; else one click |
+| the template is charged as what its purpose forbids | campaigns that use it | by itself, when that is taken back |
+| the template was edited | campaigns that use it | one click |
+| the account is restricted or disabled, the number flagged | its numbers | by itself when told, else one click |
 | (nothing) half of a campaign's last messages failed | the campaign | one click |
 
 What is stopped keeps its messages queued: a refusal of this kind is nobody's delivery failure.
@@ -22,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
 from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
+from core.services.templates import misfit
 from core.statuses import CampaignStatus, TemplateStatus
 from core.whatsapp.errors import ERRORS, Action, ProviderError
 
@@ -84,25 +88,42 @@ def _using(template_id: UUID) -> Select[UUID]:
     return select(CampaignVariant.campaign_id).where(CampaignVariant.template_version_id.in_(versions))
 
 
-async def stop_template(session: AsyncSession, template: Template, *, reason: str, now: datetime) -> None:
-    """Pause the campaigns that send this template now."""
+async def stop_template(
+    session: AsyncSession, template: Template, *, reason: str, now: datetime, code: str | None = None
+) -> int:
+    """Pause the campaigns that send this template now; returns how many.
+
+    They go on by themselves on its approval, unless another `code` says why they stand.
+    """
+    stopped = 0
     going = (Campaign.id.in_(_using(template.id)), Campaign.status == CampaignStatus.SENDING)
     for campaign in await session.scalars(select(Campaign).where(*going).order_by(Campaign.id).with_for_update()):
         campaign.status, campaign.paused_at = CampaignStatus.PAUSED, now
-        campaign.pause_reason, campaign.pause_code = reason, f"template:{template.id}"
+        campaign.pause_reason, campaign.pause_code = reason, code or f"template:{template.id}"
         log.warning("campaign.stopped", campaign_id=str(campaign.id), template_id=str(template.id))
+        stopped += 1
+    return stopped
 
 
-async def follow_template(session: AsyncSession, template: Template, *, now: datetime) -> None:
-    """The provider changed a template's status: stop its campaigns, or let those it stopped go on."""
+async def follow_template(session: AsyncSession, template: Template, *, now: datetime) -> tuple[int, int]:
+    """The provider changed a template: stop its campaigns, or let those it stopped go on; returns how many of each."""
+    reason = None
     if template.status is not TemplateStatus.APPROVED:
         reason = f"the template {template.name} is {template.status}"
-        await stop_template(session, template, reason=reason, now=now)
-        return
+    elif misfit(template):
+        reason = (
+            f"the provider charges the template {template.name} as {template.category}, which its purpose"
+            f" ({template.purpose}) does not allow: use another template, or have the category reviewed"
+        )
+    if reason is not None:
+        return await stop_template(session, template, reason=reason, now=now), 0
+    resumed = 0
     stopped = (Campaign.pause_code == f"template:{template.id}", Campaign.status == CampaignStatus.PAUSED)
     for campaign in await session.scalars(select(Campaign).where(*stopped).order_by(Campaign.id).with_for_update()):
         resume_campaign(session, campaign)
         log.info("campaign.resumed", campaign_id=str(campaign.id), template_id=str(template.id))
+        resumed += 1
+    return 0, resumed
 
 
 def resume_campaign(session: AsyncSession, campaign: Campaign) -> None:

@@ -11,11 +11,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue, template
 from core.errors import Conflict, NotFound, RuleViolation
+from core.live import Live
 from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
-from core.services import audiences, breakers, expansion, messages, senders, templates
-from core.services.expansion import Arm
+from core.services import allowance, audiences, breakers, canary, filling, messages, senders, templates
+from core.services.canary import CanaryPlan
+from core.services.filling import Arm
 from core.services.paging import Page, page
-from core.statuses import OPEN, CampaignStatus, DeliveryStatus, TemplateStatus
+from core.statuses import (
+    CANARY_PRIORITY,
+    OPEN,
+    CampaignStatus,
+    CanaryVerdict,
+    DeliveryStatus,
+    TemplateStatus,
+    phase_of,
+)
 
 EDITABLE = frozenset({CampaignStatus.DRAFT, CampaignStatus.IN_REVIEW})
 STARTED = frozenset({CampaignStatus.EXPANDING, CampaignStatus.SENDING, CampaignStatus.PAUSED})
@@ -43,6 +53,7 @@ class Plan:
     messages_per_minute: int | None
     quiet_from: time | None
     quiet_until: time | None
+    canary: CanaryPlan | None
     variants: list[VariantPlan]
 
 
@@ -88,8 +99,9 @@ async def _apply(session: AsyncSession, campaign: Campaign, plan: Plan) -> None:
     await audiences.purpose_named(session, plan.purpose)
     campaign.name, campaign.purpose = plan.name.strip(), plan.purpose
     campaign.sender_id, campaign.audience_id = plan.sender_id, plan.audience_id
-    campaign.holdout_bp = round(plan.holdout * expansion.BASIS)
+    campaign.holdout_bp = round(plan.holdout * filling.BASIS)
     campaign.messages_per_minute = plan.messages_per_minute
+    canary.apply(campaign, plan.canary)
     campaign.quiet_from, campaign.quiet_until = plan.quiet_from, plan.quiet_until
 
 
@@ -104,7 +116,7 @@ async def _put_variants(session: AsyncSession, campaign: Campaign, plan: Plan) -
                 f"the template of {variant.label} is for {current.template.purpose}, not {campaign.purpose}",
                 field="variants",
             )
-        expansion.check_parameters(template.placeholders(current.version.components), variant.parameters)
+        filling.check_parameters(template.placeholders(current.version.components), variant.parameters)
         for given in variant.parameters.values():
             if "media_id" in given:
                 await templates.get_media(session, UUID(str(given["media_id"])))
@@ -144,7 +156,7 @@ async def list_page(
 
 
 def _has_open_rows() -> Any:
-    return exists(select(1).where(Message.campaign_id == Campaign.id, Message.status.in_(OPEN)).correlate(Campaign))
+    return exists(select(1).where(Message.campaign_id == Campaign.id, Message.phase.in_(OPEN)).correlate(Campaign))
 
 
 @dataclass(frozen=True)
@@ -202,7 +214,7 @@ async def launch(
             audience=size,
             reviewed=reviewed,
         )
-    campaign.send_at = send_at
+    campaign.send_at, campaign.audience_size = send_at, size
     campaign.status = CampaignStatus.SCHEDULED if send_at else CampaignStatus.EXPANDING
     if send_at is None:
         campaign.launched_at = now
@@ -217,6 +229,12 @@ async def check_sendable(session: AsyncSession, campaign: Campaign) -> None:
             raise RuleViolation(
                 f"the template {each.template.name} is {each.template.status}, not approved", field="variants"
             )
+        if templates.misfit(each.template):
+            raise RuleViolation(
+                f"the provider charges the template {each.template.name} as marketing, which its purpose"
+                f" ({each.template.purpose}) does not allow: choose another template",
+                field="variants",
+            )
         newest = await templates.get(session, each.template.id)
         if newest.version.id != each.version.id:
             raise RuleViolation(
@@ -224,17 +242,34 @@ async def check_sendable(session: AsyncSession, campaign: Campaign) -> None:
             )
 
 
-async def begin_expansion(session: AsyncSession, campaign_id: UUID, *, now: datetime) -> Campaign | None:
-    """A campaign whose time has come, locked and in `expanding`; None when there is nothing to expand."""
+async def begin_expansion(session: AsyncSession, campaign_id: UUID, *, now: datetime) -> None:
+    """A scheduled campaign whose time has come is `expanding` from now on."""
     campaign = await get(session, campaign_id, lock=True)
     if campaign.status is CampaignStatus.SCHEDULED and campaign.send_at is not None and campaign.send_at <= now:
         campaign.status, campaign.launched_at = CampaignStatus.EXPANDING, now
-    return campaign if campaign.status is CampaignStatus.EXPANDING else None
+
+
+async def hold_expanding(session: AsyncSession, campaign_id: UUID) -> Campaign | None:
+    """The campaign if it is expanding, held against everybody but those who make its rows; else None."""
+    expanding = (Campaign.id == campaign_id, Campaign.status == CampaignStatus.EXPANDING)
+    held = select(Campaign).where(*expanding).with_for_update(key_share=True)
+    found: Campaign | None = await session.scalar(held)
+    return found
 
 
 async def finish_expansion(session: AsyncSession, campaign: Campaign, *, now: datetime) -> None:
+    await canary.draw_slice(session, campaign)
     campaign.status, campaign.expanded_at = CampaignStatus.SENDING, now
     queue.ring_after_commit(session, queue.SEND_MESSAGES, campaign.sender_id)
+
+
+async def decide_canary(
+    session: AsyncSession, campaign_id: UUID, verdict: CanaryVerdict, *, by: UUID | None, now: datetime
+) -> Campaign:
+    """Let the rest of a campaign go, or take it back. Raises Conflict when nothing waits for a verdict."""
+    campaign = await get(session, campaign_id, lock=True)
+    await canary.decide(session, campaign, verdict, by=by, now=now)
+    return campaign if verdict is CanaryVerdict.GO else await cancel(session, campaign_id, now=now)
 
 
 async def pause(session: AsyncSession, campaign_id: UUID, *, reason: str, now: datetime) -> Campaign:
@@ -251,6 +286,12 @@ async def resume(session: AsyncSession, campaign_id: UUID) -> Campaign:
     campaign = await get(session, campaign_id, lock=True)
     if campaign.status is not CampaignStatus.PAUSED:
         raise Conflict("only a paused campaign can be resumed", status=campaign.status)
+    for each in (await variants(session, [campaign.id]))[campaign.id]:
+        if templates.misfit(each.template):
+            raise Conflict(
+                f"the provider charges the template {each.template.name} as marketing, which its purpose"
+                f" ({each.template.purpose}) does not allow: cancel the campaign and use another template"
+            )
     breakers.resume_campaign(session, campaign)
     return campaign
 
@@ -292,7 +333,7 @@ async def messages_page(
     await get(session, campaign_id)
     statement = select(Message).where(Message.campaign_id == campaign_id)
     if status is not None:
-        statement = statement.where(Message.status == status)
+        statement = statement.where(Message.status == status, Message.phase == phase_of(status))
     return await page(session, statement, Message.id.expression, limit=limit, cursor=cursor)
 
 
@@ -312,7 +353,7 @@ async def balances(session: AsyncSession, campaign_ids: Sequence[UUID]) -> dict[
 
 
 async def skipped_by_reason(session: AsyncSession, campaign_id: UUID) -> dict[str, int]:
-    skipped = (Message.campaign_id == campaign_id, Message.status == DeliveryStatus.SKIPPED)
+    skipped = (Message.campaign_id == campaign_id, Message.phase == DeliveryStatus.SKIPPED)
     rows = await session.execute(
         select(Message.skip_reason, func.count()).where(*skipped).group_by(Message.skip_reason)
     )
@@ -320,7 +361,7 @@ async def skipped_by_reason(session: AsyncSession, campaign_id: UUID) -> dict[st
 
 
 async def failures_by_code(session: AsyncSession, campaign_id: UUID) -> dict[int, int]:
-    failed = (Message.campaign_id == campaign_id, Message.status == DeliveryStatus.FAILED)
+    failed = (Message.campaign_id == campaign_id, Message.phase == DeliveryStatus.FAILED)
     statement = select(func.coalesce(Message.error_code, -1), func.count()).where(*failed)
     rows = await session.execute(statement.group_by(Message.error_code).order_by(func.count().desc()))
     return {int(code): count for code, count in rows}
@@ -360,7 +401,7 @@ async def pace(session: AsyncSession, campaign: Campaign, *, now: datetime) -> P
         limit = min(limit, campaign.messages_per_minute / 60)
     since = now - timedelta(seconds=PACE_WINDOW_S)
     recent = case((Message.permitted_at > since, 1))
-    left = case((Message.status.in_(OPEN), 1))
+    left = case((Message.phase.in_(OPEN), 1))
     row = (
         await session.execute(select(func.count(recent), func.count(left)).where(Message.campaign_id == campaign.id))
     ).one()
@@ -376,11 +417,11 @@ class Waiting:
     until: datetime | None = None
 
 
-async def waiting(session: AsyncSession, campaign: Campaign, *, worker_alive: bool, now: datetime) -> Waiting | None:
-    """None when the campaign moves or is over. `worker_alive` is whether a worker's heartbeat was seen."""
+async def waiting(session: AsyncSession, campaign: Campaign, *, live: Live, now: datetime) -> Waiting | None:
+    """None when the campaign moves or is over. `live` is what the workers say about the campaign's number."""
     sender = await senders.get(session, campaign.sender_id)
     works = campaign.status in (CampaignStatus.EXPANDING, CampaignStatus.SENDING)
-    if works and not worker_alive and await shown_status(session, campaign) is not CampaignStatus.COMPLETED:
+    if works and not live.worker_alive and await shown_status(session, campaign) is not CampaignStatus.COMPLETED:
         return Waiting("no_worker", "No worker is running: start one, it goes on by itself.")
     if campaign.status is CampaignStatus.SCHEDULED and campaign.send_at is not None:
         if campaign.send_at < now - LATE_AFTER:
@@ -388,17 +429,43 @@ async def waiting(session: AsyncSession, campaign: Campaign, *, worker_alive: bo
         return Waiting("scheduled", "It starts at its time.", campaign.send_at)
     if campaign.status is CampaignStatus.PAUSED:
         return Waiting("paused", campaign.pause_reason or "Somebody paused it.")
-    return await _waiting_rows(session, campaign, sender, now) if campaign.status is CampaignStatus.SENDING else None
+    if campaign.status is not CampaignStatus.SENDING:
+        return None
+    return await _waiting_rows(session, campaign, sender, live, now)
 
 
-async def _waiting_rows(session: AsyncSession, campaign: Campaign, sender: Sender, now: datetime) -> Waiting | None:
+async def _waiting_rows(
+    session: AsyncSession, campaign: Campaign, sender: Sender, live: Live, now: datetime
+) -> Waiting | None:
     if sender.paused_at is not None:
         return Waiting("sender_paused", f"The number is paused: {sender.pause_reason or 'no reason given'}.")
-    queued = (Message.campaign_id == campaign.id, Message.status == DeliveryStatus.QUEUED)
+    if campaign.rest_waits and await canary.slice_is_out(session, campaign.id):
+        so_far = (await canary.slice_of(session, campaign.id)).sentence()
+        return Waiting("canary", f"{so_far} Say whether the rest goes out.")
+    queued = [Message.campaign_id == campaign.id, Message.phase == DeliveryStatus.QUEUED]
+    if campaign.rest_waits:
+        queued.append(Message.priority == CANARY_PRIORITY)
     due = await session.scalar(select(Message.id).where(*queued, Message.not_before <= now).limit(1))
     if due is not None:
-        return None
+        return await _waiting_due(session, campaign, live)
     until = await session.scalar(select(func.min(Message.not_before)).where(*queued))
     if until is None:
         return None
     return Waiting("not_before", "The remaining messages wait for the end of quiet hours or for a retry.", until)
+
+
+async def _waiting_due(session: AsyncSession, campaign: Campaign, live: Live) -> Waiting | None:
+    """Why messages whose time has come do not all leave at once."""
+    if live.provider_down:
+        return Waiting("provider_down", "The provider cannot be reached. It is tried again every few seconds.")
+    budget = await allowance.look(session, campaign)
+    if budget is not None and not budget.free:
+        promised = f" and {budget.reserved:,} are promised to earlier campaigns" if budget.reserved else ""
+        detail = f"{budget.used:,} of {budget.limit:,} people in 24 hours have been written to{promised}."
+        return Waiting("portfolio_allowance", detail, budget.frees_at)
+    if live.share < 1:
+        detail = (
+            f"The provider's limiter refused: the number goes at {live.share:.0%} of its speed and speeds up again."
+        )
+        return Waiting("throttled", detail)
+    return None

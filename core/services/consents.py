@@ -3,7 +3,9 @@
 Lock order, the same for every writer: address advisory locks, contacts by id, the ledger's head last.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -13,8 +15,8 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent import ledger, stored
-from core.consent.acts import Act, ActorType, Method, check, core_fields
-from core.consent.canonical import evidence_commitment, evidence_text
+from core.consent.acts import Act, ActorType, Method, check, clock_flags, draft, expiry
+from core.consent.canonical import evidence_commitment, evidence_text, timestamp
 from core.consent.registry import (
     Registry,
     current_notice,
@@ -27,7 +29,8 @@ from core.consent.registry import (
     put_purpose,
     record_system,
 )
-from core.consent.state import NEGATIVE, Change, Event, EventType, Fold, Grade, State, covers
+from core.consent.sealed import Core
+from core.consent.state import NEGATIVE, Change, Event, EventType, Fold, Grade, Permission, State, covers
 from core.consent.upkeep import due_acts, rebuild
 from core.errors import NotFound, Unavailable
 from core.keys import Keyring
@@ -73,6 +76,15 @@ class Outcome:
     is_duplicate: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A contact that is being made in the same transaction: nobody else can see it, and it has no history."""
+
+    contact_id: UUID
+    country: str | None
+    match_key: str
+
+
 @dataclass(slots=True)
 class _Person:
     """One contact while a batch is recorded."""
@@ -84,6 +96,8 @@ class _Person:
     events: list[Event]
     refs: list[list[str]]
     suppressions: list[stored.LiveSuppression]
+    is_new: bool = False
+    permissions: Mapping[str, Permission] | None = None  # where it is known without folding
 
     def asked_elsewhere(self, act: Act) -> bool:
         """Whether a request for this purpose was made by a form or staff, outside the account."""
@@ -93,16 +107,61 @@ class _Person:
         )
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What a batch will write, in the ledger's order."""
+@dataclass(frozen=True, slots=True)
+class _Exemplar:
+    """The first of many acts that differ in nothing but who, when and the proof: what it came to, all come to."""
 
+    core: Core
+    event: Event
+    change: Change
+    permissions: Mapping[str, Permission]
+
+
+@dataclass(slots=True)
+class Judged:
+    """Acts that were judged and wait to be sealed: what will be written, in the ledger's order."""
+
+    acts: Sequence[Act]
+    source_refs: Sequence[str]  # one per act
+    known: Mapping[str, stored.Recorded]  # source reference → what it was recorded as before
+    newcomers: frozenset[UUID]
     drafts: list[ledger.Draft] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     people: list[_Person] = field(default_factory=list)
     evidence: list[stored.Evidence] = field(default_factory=list)
     by_source: dict[str, int] = field(default_factory=dict)  # source reference → position
+    exemplars: dict[tuple[object, ...], _Exemplar] = field(default_factory=dict)
+
+    def events_of(self) -> Counter[UUID]:
+        """Contact → events this batch adds."""
+        return Counter(person.contact_id for person in self.people)
+
+    def outcomes(self) -> list[Outcome]:
+        """One per act; where nothing was sealed yet, `seq` is 0."""
+        outcomes = []
+        repeated = set(self.known)
+        for act, source_ref in zip(self.acts, self.source_refs, strict=True):
+            outcomes.append(self._outcome(act, source_ref, is_duplicate=source_ref in repeated))
+            repeated.add(source_ref)
+        return outcomes
+
+    def _outcome(self, act: Act, source_ref: str, *, is_duplicate: bool) -> Outcome:
+        if (first := self.known.get(source_ref)) is not None:
+            contact_id = first.contact_id or act.contact_id
+            state = State(first.next_state or State.NONE)
+            return Outcome(contact_id, first.event_id, first.seq, state, "duplicate", is_duplicate=True)
+        position = self.by_source[source_ref]
+        event, change = self.events[position], self.changes[position]
+        return Outcome(
+            self.people[position].contact_id,
+            event.event_id,
+            self.drafts[position].core.seq,
+            change.after,
+            change.rule,
+            event.grade if act.is_grant else None,
+            is_duplicate,
+        )
 
 
 async def record(
@@ -114,62 +173,80 @@ async def record(
     recorded, NotFound for an unknown contact, Unavailable when the clock stepped back and grants are not accepted;
     then nothing is written.
     """
+    judged = await judge(session, acts, keyring=keyring, settings=settings, now=now)
+    await seal(session, judged, keyring=keyring, now=now)
+    return judged.outcomes()
+
+
+async def judge(
+    session: AsyncSession,
+    acts: Sequence[Act],
+    *,
+    keyring: Keyring,
+    settings: Settings,
+    now: datetime,
+    newcomers: Sequence[Newcomer] = (),
+) -> Judged:
+    """What recording the acts will come to; locks the known contacts and writes nothing. Raises as `record` does.
+
+    Newcomers need not be stored yet; whoever seals stores them first, each with its number of events.
+    """
+    made = frozenset(newcomer.contact_id for newcomer in newcomers)
     if not acts:
-        return []
+        return Judged([], [], {}, made)
     registry = await load_registry(session)
     for act in acts:
         check(act, registry.purposes, registry.notices)
-    people = await _lock(session, [act.contact_id for act in acts], keyring)
+    named = dict.fromkeys(act.contact_id for act in acts)
+    people = await _lock(session, [each for each in named if each not in made], keyring)
+    people |= await _new_people(session, [each for each in newcomers if each.contact_id in named], keyring)
     if any(act.is_grant for act in acts):
         await _refuse_when_the_clock_stepped_back(session)
     brought = [act for person in people.values() for act in _brought_along(person)]
-    source_refs = {id(act): keyring.source_ref(act.source, act.source_key) for act in [*brought, *acts]}
-    known = await stored.known_events(session, source_refs.values())
-    batch = _Batch()
-    for act in [*brought, *acts]:
-        source_ref = source_refs[id(act)]
+    source_refs = [keyring.source_ref(act.source, act.source_key) for act in [*brought, *acts]]
+    known = await stored.known_events(session, source_refs)
+    batch = Judged(acts, source_refs[len(brought) :], known, made)
+    said = Counter(act.contact_id for act in acts)
+    for act, source_ref in zip([*brought, *acts], source_refs, strict=True):
         if source_ref not in known and source_ref not in batch.by_source:
             person = people[act.contact_id]
             jurisdiction = person.country or settings.country
-            _draft(batch, person, act, source_ref=source_ref, registry=registry, jurisdiction=jurisdiction, now=now)
-    sealed = await ledger.append(session, batch.drafts)
+            alone = person.is_new and said[act.contact_id] == 1 and not person.suppressions
+            put = _draft_like_others if alone else _draft
+            put(batch, person, act, source_ref=source_ref, registry=registry, jurisdiction=jurisdiction, now=now)
+    return batch
+
+
+async def seal(session: AsyncSession, batch: Judged, *, keyring: Keyring, now: datetime) -> None:
+    """Write what was judged in this transaction: ledger, evidence, state and suppressions."""
+    sealed = await ledger.append(session, batch.drafts, newcomers=batch.newcomers)
     await _write(session, batch, sealed, keyring, now)
-    outcomes = []
-    repeated = set(known)
-    for act in acts:
-        source_ref = source_refs[id(act)]
-        outcomes.append(_outcome(act, source_ref, known, batch, sealed, is_duplicate=source_ref in repeated))
-        repeated.add(source_ref)
-    return outcomes
 
 
-def _outcome(
-    act: Act,
-    source_ref: str,
-    known: Mapping[str, stored.Recorded],
-    batch: _Batch,
-    sealed: Sequence[ledger.SealedEvent],
-    *,
-    is_duplicate: bool,
-) -> Outcome:
-    if (first := known.get(source_ref)) is not None:
-        contact_id = first.contact_id or act.contact_id
-        state = State(first.next_state or State.NONE)
-        return Outcome(contact_id, first.event_id, first.seq, state, "duplicate", is_duplicate=True)
-    position = batch.by_source[source_ref]
-    event, change, place = batch.events[position], batch.changes[position], sealed[position]
-    return Outcome(
-        batch.people[position].contact_id,
-        place.event_id,
-        place.seq,
-        change.after,
-        change.rule,
-        event.grade if act.is_grant else None,
-        is_duplicate,
+async def _new_people(session: AsyncSession, newcomers: Sequence[Newcomer], keyring: Keyring) -> dict[UUID, _Person]:
+    """Their addresses may have been suppressed under an earlier contact."""
+    refs = {newcomer.contact_id: keyring.address_refs(newcomer.match_key) for newcomer in newcomers}
+    suppressions = (
+        await stored.live_suppressions(session, [ref for own in refs.values() for ref in own]) if refs else {}
     )
+    return {
+        newcomer.contact_id: _Person(
+            newcomer.contact_id,
+            newcomer.country,
+            Fold(),
+            {},
+            [],
+            [refs[newcomer.contact_id]],
+            [known for ref in refs[newcomer.contact_id] for known in suppressions.get(ref, ())],
+            is_new=True,
+        )
+        for newcomer in newcomers
+    }
 
 
 async def _lock(session: AsyncSession, ids: Sequence[UUID], keyring: Keyring) -> dict[UUID, _Person]:
+    if not ids:
+        return {}
     countries = await stored.lock_contacts(session, ids)
     for contact_id in ids:
         if contact_id not in countries:
@@ -216,7 +293,7 @@ def _brought_along(person: _Person) -> list[Act]:
 
 
 def _draft(
-    batch: _Batch,
+    batch: Judged,
     person: _Person,
     act: Act,
     *,
@@ -225,13 +302,11 @@ def _draft(
     jurisdiction: str,
     now: datetime,
 ) -> None:
-    event_id, commitment = ledger.new_event_id(), None
-    if act.evidence:
-        salt, payload = ledger.new_salt(), evidence_text(act.evidence)
-        commitment = evidence_commitment(salt, payload)
-        batch.evidence.append(stored.Evidence(event_id, person.contact_id, salt, payload))
-    fields = core_fields(
+    event_id, commitment = _proven(batch, person, act)
+    core, event = draft(
         act,
+        event_id=event_id,
+        number=len(person.events) + 1,
         received_at=act.received_at or now,
         source_ref=source_ref,
         purpose=registry.purposes.get(act.purpose),
@@ -240,22 +315,81 @@ def _draft(
         asked_elsewhere=person.asked_elsewhere(act),
         commitment=commitment,
     )
-    numbered = {**fields, "event_id": str(event_id), "subject_event_no": len(person.events) + 1}
-    event = msgspec.convert(numbered, Event)
     change = person.fold.apply(event)
-    fields |= {"prev_state": change.before.value, "next_state": change.after.value, "rule_id": change.rule}
+    core.prev_state, core.next_state, core.rule_id = change.before.value, change.after.value, change.rule
     if change.kept:
-        fields["kept"] = list(change.kept)
+        core.kept = list(change.kept)
+    _add(batch, person, core, event, change)
+
+
+def _draft_like_others(
+    batch: Judged,
+    person: _Person,
+    act: Act,
+    *,
+    source_ref: str,
+    registry: Registry,
+    jurisdiction: str,
+    now: datetime,
+) -> None:
+    """The only act of somebody without a history: in a file, thousands are alike but for who, when and the proof."""
+    received_at = act.received_at or now
+    flags, expires_at = clock_flags(act, received_at), None
+    if act.is_grant and (purpose := registry.purposes.get(act.purpose)) is not None:
+        expires_at = expiry(act, received_at, purpose)
+    likeness = (
+        *(act.event_type, act.purpose, act.source, act.actor, act.actor_id, act.method, act.collection_point),
+        *(act.notice_id, act.language, act.jurisdiction or jurisdiction, act.lawful_basis, act.consent_kind),
+        *(act.sender_scope, act.reason, act.declared_import, act.confirmed_at is None, act.weakest_grade),
+        *(tuple(act.evidence), tuple(act.refs.items()), received_at, *flags),
+        expires_at is not None and expires_at <= received_at,
+    )
+    like = batch.exemplars.get(likeness)
+    if like is None:
+        common = {"source_ref": source_ref, "jurisdiction": jurisdiction}
+        _draft(batch, person, act, **common, registry=registry, now=now)
+        core, event, change = batch.drafts[-1].core, batch.events[-1], batch.changes[-1]
+        batch.exemplars[likeness] = _Exemplar(core, event, change, person.fold.permissions())
+        return
+    event_id, commitment = _proven(batch, person, act)
+    core = copy(like.core)
+    core.event_id, core.subject_id, core.source_event_ref = str(event_id), str(person.contact_id), source_ref
+    core.occurred_at = timestamp(act.occurred_at)
+    if commitment is not None:
+        core.evidence_commit = commitment
+    if expires_at is not None:
+        core.expires_at = timestamp(expires_at)
+    event = msgspec.structs.replace(like.event, event_id=event_id, occurred_at=act.occurred_at, expires_at=expires_at)
+    person.permissions = {
+        purpose: permission
+        if permission.grant_id is None
+        else replace(permission, grant_id=event_id, expires_at=expires_at)
+        for purpose, permission in like.permissions.items()
+    }
+    _add(batch, person, core, event, like.change)
+
+
+def _proven(batch: Judged, person: _Person, act: Act) -> tuple[UUID, str | None]:
+    """An id for the event, and the commitment to its evidence, which is kept with the batch."""
+    event_id = ledger.new_event_id()
+    if not act.evidence:
+        return event_id, None
+    salt, payload = ledger.new_salt(), evidence_text(act.evidence)
+    batch.evidence.append(stored.Evidence(event_id, person.contact_id, salt, payload))
+    return event_id, evidence_commitment(salt, payload)
+
+
+def _add(batch: Judged, person: _Person, core: Core, event: Event, change: Change) -> None:
     person.events.append(event)
-    batch.by_source[source_ref] = len(batch.drafts)
-    batch.drafts.append(ledger.Draft(event_id, person.contact_id, fields))
+    batch.by_source[core.source_event_ref] = len(batch.drafts)
+    batch.drafts.append(ledger.Draft(event.event_id, person.contact_id, core))
     batch.events.append(event)
     batch.changes.append(change)
     batch.people.append(person)
 
 
 async def _write(
-    session: AsyncSession, batch: _Batch, sealed: Sequence[ledger.SealedEvent], keyring: Keyring, now: datetime
+    session: AsyncSession, batch: Judged, sealed: Sequence[ledger.SealedEvent], keyring: Keyring, now: datetime
 ) -> None:
     heads: dict[UUID, int] = {}
     suppressed: list[stored.Suppress] = []
@@ -273,7 +407,9 @@ async def _write(
             covering = [known for known in person.suppressions if covers(known.scope, event.purpose)]
             lifted |= {known.id: place.seq for known in covering}
     await stored.write_evidence(session, batch.evidence)
-    await stored.write_states(session, _rows(batch.people, heads))
+    people = {person.contact_id: person for person in batch.people}.values()
+    await stored.add_states(session, _rows([person for person in people if person.is_new], heads))
+    await stored.write_states(session, _rows([person for person in people if not person.is_new], heads))
     await stored.lift(session, lifted, now=now)
     await stored.suppress(session, suppressed)
 
@@ -286,11 +422,11 @@ def _suppresses(event: Event, change: Change) -> bool:
     return is_persons and not change.kept and change.rule not in ("superseded", "unlisted", "25")
 
 
-def _rows(people: Sequence[_Person], heads: Mapping[UUID, int]) -> list[stored.StateRow]:
+def _rows(people: Iterable[_Person], heads: Mapping[UUID, int]) -> list[stored.StateRow]:
     return [
         stored.state_row(person.contact_id, purpose, permission, person.seqs, heads[person.contact_id])
-        for person in {person.contact_id: person for person in people}.values()
-        for purpose, permission in person.fold.permissions().items()
+        for person in people
+        for purpose, permission in (person.permissions or person.fold.permissions()).items()
     ]
 
 

@@ -1,5 +1,6 @@
 """Contacts: find by any spelling of a number, look at, search."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -8,11 +9,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import phone
+from core.consent.stored import among
 from core.errors import NotFound
 from core.models import ConsentEvent, ConsentState, Contact, ContactAddress, Message
+from core.phone import PhoneError
 from core.services.paging import Page, page
 
 NUMBER_KINDS = ("phone", "wa_id")
+_NUMBERISH = re.compile(r"[\s+()./\-\d]*(?:\d[\s()./\-]*){6,}")  # more a number than a name
 
 
 async def get(session: AsyncSession, contact_id: UUID, *, lock: bool = False) -> Contact:
@@ -25,7 +29,7 @@ async def get(session: AsyncSession, contact_id: UUID, *, lock: bool = False) ->
 
 async def owners(session: AsyncSession, match_keys: Sequence[str]) -> dict[str, UUID]:
     """Who owns each match key now; keys nobody owns are absent."""
-    open_ones = (ContactAddress.match_key.in_(match_keys), ContactAddress.closed_at.is_(None))
+    open_ones = (among(ContactAddress.match_key, match_keys), ContactAddress.closed_at.is_(None))
     rows = await session.execute(select(ContactAddress.match_key, ContactAddress.contact_id).where(*open_ones))
     return {row.match_key: row.contact_id for row in rows}
 
@@ -70,14 +74,35 @@ async def names(session: AsyncSession, contact_ids: Sequence[UUID]) -> dict[UUID
     return {row.id: row.name for row in rows}
 
 
+def _readings(number: str, region: str) -> list[str]:
+    """Match keys of what the number may mean: bare digits may be a country's own or begin with a country's prefix."""
+    keys = [phone.parse(number, region=region).match_key]
+    if not number.strip().startswith(("+", "0")):
+        try:
+            keys.append(phone.parse(f"+{number.strip()}", region=region).match_key)
+        except PhoneError:  # then it means the first only
+            return keys
+    return keys
+
+
+def _as_id(words: str) -> UUID | None:
+    try:
+        return UUID(words.strip())
+    except ValueError:
+        return None
+
+
 async def search(
     session: AsyncSession, *, number: str | None, words: str | None, region: str, limit: int, cursor: str | None
 ) -> Page[Contact]:
-    """Contacts by number in any spelling, or by a part of their name."""
+    """Contacts by number in any spelling; `words` are a part of their name, a number, or an id."""
     statement = select(Contact)
+    if words and (contact_id := _as_id(words)) is not None:
+        statement, words = statement.where(Contact.id == contact_id), None
+    elif words and number is None and _NUMBERISH.fullmatch(words):
+        number, words = words, None
     if number is not None:
-        parsed = phone.parse(number, region=region)
-        found = await owners(session, [parsed.match_key])
+        found = await owners(session, _readings(number, region))
         statement = statement.where(Contact.id.in_(found.values()))
     if words:
         statement = statement.where(Contact.name.icontains(words, autoescape=True))

@@ -1,7 +1,8 @@
-"""Expansion: the audience becomes message rows, a page of people per statement.
+"""Expansion: the audience becomes message rows, a page of people per statement, several pages at a time.
 
-Who gets which variant follows from the ids alone, so a page repeated after a crash makes the same rows or none.
-Review and test sends fill templates with the same statement, so what was looked at is what goes out.
+A round is one transaction that holds the campaign and moves its cursor, and one transaction a page beside it. The
+cursor moves after the pages have committed: a round that broke in the middle is done again, and what it had made
+already is left alone.
 """
 
 from collections.abc import Sequence
@@ -10,197 +11,67 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
-from sqlalchemy import Select, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    any_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    not_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import DateTime, Integer, Text, Time, Uuid
+from sqlalchemy.types import Uuid
 
 from core import queue
 from core.errors import RuleViolation
-from core.models import Campaign, CampaignVariant, Contact
-from core.statuses import PRIORITY, Category, MessageKind
-from core.template import Placeholder
+from core.models import Campaign, Contact, Link, Message
+from core.services.filling import LINK_PREFIX, Arm, filled
+from core.statuses import PRIORITY, CampaignStatus, Category, DeliveryStatus, MessageKind, SkipReason
 
-PAGE = 5000
-BASIS = 10_000
-SOURCES = ("contact.name", "contact.language", "contact.country")
-ATTRIBUTE_SOURCE = "contact.attributes."
-VALUE_KINDS = frozenset({"text", "source", "media_id", "link", "payload"})
+PAGE = 10_000  # people one statement makes rows for
+REVIEW_PAGE = 5_000
 
 
 @dataclass(frozen=True)
-class Arm:
-    """A variant with what its rows need."""
+class Page:
+    """Some people of the audience, in the order of their ids; `ids` is PostgreSQL's own text for an array.
 
-    variant: CampaignVariant
-    category: Category
-    holes: list[Placeholder]
+    The ids come from the database and go back to it: a million of them as Python objects would cost seconds.
+    """
 
-
-def check_parameters(holes: Sequence[Placeholder], parameters: dict[str, Any]) -> None:
-    """Raise RuleViolation unless every hole has a value of the right kind, and no value is without a hole."""
-    known = {hole.key: hole for hole in holes}
-    for key in parameters:
-        if key not in known:
-            raise RuleViolation(f"the template has no placeholder {key}", field=f"parameters.{key}")
-    for key, hole in known.items():
-        given = parameters.get(key)
-        if given is None:
-            if hole.required:
-                raise RuleViolation(f"the placeholder {key} needs a value", field=f"parameters.{key}")
-            continue
-        kinds = VALUE_KINDS & set(given)
-        if len(kinds) != 1 or set(given) - kinds - {"fallback"}:
-            raise RuleViolation(
-                f"{key} takes one of text, source (with a fallback), media_id, link or payload",
-                field=f"parameters.{key}",
-            )
-        problem = _problem(hole, given, next(iter(kinds)))
-        if problem:
-            raise RuleViolation(f"{key} {problem}", field=f"parameters.{key}")
+    ids: str
+    size: int
+    first: UUID
+    last: UUID
 
 
-def _problem(hole: Placeholder, given: dict[str, Any], kind: str) -> str | None:
-    media = hole.type in ("image", "video", "document")
-    if media != (kind == "media_id"):
-        return "needs a media_id" if media else "takes no media_id"
-    if (kind == "payload") != (hole.type == "payload"):
-        return f"does not take a {kind}"
-    if kind == "link" and (hole.component != "button" or not str(given["link"]).startswith(("http://", "https://"))):
-        return "a link is an http(s) address on a URL button"
-    if kind == "source":
-        source = str(given["source"])
-        if source not in SOURCES and (not source.startswith(ATTRIBUTE_SOURCE) or source == ATTRIBUTE_SOURCE):
-            return f"has an unknown source {source!r}"
-    return None
+async def next_pages(session: AsyncSession, audience: Select[UUID], after: UUID | None, *, pages: int) -> list[Page]:
+    """The next people of the audience, in at most `pages` pages."""
+    who = audience if after is None else audience.where(Contact.id > after)
+    upcoming = who.order_by(Contact.id).limit(PAGE * pages).subquery()
+    (person,) = upcoming.c
+    numbered = select(person.label("id"), ((func.row_number().over(order_by=person) - 1) // PAGE).label("page"))
+    numbered_people = numbered.subquery()
+    ids = func.array_agg(aggregate_order_by(numbered_people.c.id, numbered_people.c.id), type_=ARRAY(Uuid()))
+    grouped = select(numbered_people.c.page, ids.label("ids")).group_by(numbered_people.c.page).subquery()
+    size = func.cardinality(grouped.c.ids)
+    statement = select(cast(grouped.c.ids, Text), size, grouped.c.ids[1], grouped.c.ids[size])
+    rows = await session.execute(statement.order_by(grouped.c.page))
+    return [Page(*row) for row in rows]
 
 
-# A contact's draw is 0 … 9,999, uniform and fixed: 56 bits of SHA-256 over a salt, the campaign and the contact.
-# A value the contact lacks becomes the fallback; line breaks and long gaps, which the provider refuses, become one
-# space. A link becomes r/ and twelve random characters.
-_FILLED = """
-    drawn AS MATERIALIZED (
-        SELECT c.*, coalesce(c.time_zone, :default_zone) AS zone, uuidv7() AS message_id,
-               draw('holdout', :campaign, c.id) < :holdout AS holdout, draw('variant', :campaign, c.id) AS draw
-          FROM contacts c WHERE c.id = ANY(:contacts)),
-    armed AS (
-        SELECT d.*, a.variant_id, a.template_version_id, a.category, a.mapping
-          FROM drawn d
-          JOIN (SELECT u.*, u.mapping_text::jsonb AS mapping
-                  FROM unnest(:variants, :versions, :categories, :lows, :highs, :mappings)
-                    AS u(variant_id, template_version_id, category, low, high, mapping_text)) a
-            ON d.draw >= a.low AND d.draw < a.high),
-    link AS MATERIALIZED (
-        SELECT a.message_id, g.key, g.value->>'link' AS url,
-               substr(translate(encode(uuid_send(gen_random_uuid()), 'base64'), '+/=', '-_'), 1, 12) AS code
-          FROM armed a CROSS JOIN LATERAL jsonb_each(a.mapping) g WHERE g.value ? 'link'),
-    filled AS (
-        SELECT a.*, (
-            SELECT jsonb_object_agg(g.key, CASE
-                WHEN g.value ? 'link' THEN to_jsonb('r/' || (
-                    SELECT l.code FROM link l WHERE l.message_id = a.message_id AND l.key = g.key))
-                WHEN g.value ? 'source' THEN to_jsonb(coalesce(nullif(trim(regexp_replace(
-                    CASE g.value->>'source' WHEN 'contact.name' THEN a.name WHEN 'contact.language' THEN a.language
-                         WHEN 'contact.country' THEN a.country
-                         ELSE a.attributes->>substr(g.value->>'source', length('contact.attributes.') + 1) END,
-                    '\\s+', ' ', 'g')), ''), g.value->>'fallback', ''))
-                ELSE coalesce(g.value->'text', g.value->'media_id', g.value->'payload') END)
-              FROM jsonb_each(a.mapping) g) AS parameters
-          FROM armed a)
-"""
-
-_BINDS = (
-    bindparam("contacts", type_=ARRAY(Uuid())),
-    bindparam("campaign", type_=Uuid()),
-    bindparam("holdout", type_=Integer()),
-    bindparam("default_zone", type_=Text()),
-    bindparam("variants", type_=ARRAY(Uuid())),
-    bindparam("versions", type_=ARRAY(Uuid())),
-    bindparam("categories", type_=ARRAY(Text())),
-    bindparam("lows", type_=ARRAY(Integer())),
-    bindparam("highs", type_=ARRAY(Integer())),
-    bindparam("mappings", type_=ARRAY(Text())),
-)
-
-_PREVIEW = text(
-    f"WITH {_FILLED} SELECT id AS contact_id, variant_id, template_version_id, category, country, zone, holdout,"  # noqa: S608 - constants
-    " parameters, name FROM filled ORDER BY id"
-).bindparams(*_BINDS)
-
-_EXPAND = text(
-    f"""
-    WITH {_FILLED},
-    made AS (
-        INSERT INTO messages (id, kind, priority, campaign_id, variant_id, contact_id, sender_id, template_version_id,
-                              purpose, category, parameters, country, time_zone, holdout, queued_on, status,
-                              skip_reason, not_before)
-        SELECT message_id, 'campaign', {PRIORITY[MessageKind.CAMPAIGN]}, :campaign,
-               CASE WHEN NOT holdout THEN variant_id END, id, :sender,
-               CASE WHEN NOT holdout THEN template_version_id END, :purpose, category,
-               CASE WHEN NOT holdout THEN parameters END, country, zone, holdout, (now() AT TIME ZONE 'UTC')::date,
-               CASE WHEN holdout THEN 'skipped' ELSE 'queued' END, CASE WHEN holdout THEN 'holdout' END,
-               after_quiet_hours(:start, zone, :quiet_from, :quiet_until)
-          FROM filled
-            ON CONFLICT (campaign_id, contact_id) DO NOTHING
-     RETURNING id, holdout)
-    INSERT INTO links (code, message_id, button_index, url)
-    SELECT l.code, l.message_id, split_part(l.key, '.', 2)::smallint, l.url
-      FROM link l JOIN made m ON m.id = l.message_id WHERE NOT m.holdout
-    """  # noqa: S608 - constants
-).bindparams(
-    *_BINDS,
-    bindparam("sender", type_=Uuid()),
-    bindparam("purpose", type_=Text()),
-    bindparam("start", type_=DateTime(timezone=True)),
-    bindparam("quiet_from", type_=Time()),
-    bindparam("quiet_until", type_=Time()),
-)
-
-_TEST = text(
-    f"""
-    WITH {_FILLED},
-    made AS (
-        INSERT INTO messages (id, kind, priority, contact_id, sender_id, template_version_id, purpose, category,
-                              parameters, country, time_zone, queued_on, status)
-        SELECT message_id, 'test', {PRIORITY[MessageKind.TEST]}, id, :sender, template_version_id, :purpose, category,
-               parameters, country, zone, (now() AT TIME ZONE 'UTC')::date, 'queued' FROM filled
-     RETURNING id)
-    , tracked AS (
-        INSERT INTO links (code, message_id, button_index, url)
-        SELECT l.code, l.message_id, split_part(l.key, '.', 2)::smallint, l.url
-          FROM link l JOIN made m ON m.id = l.message_id)
-    SELECT id FROM made
-    """  # noqa: S608 - constants
-).bindparams(*_BINDS, bindparam("sender", type_=Uuid()), bindparam("purpose", type_=Text()))
-
-
-def _values(
-    campaign: Campaign, arms: Sequence[Arm], contacts: Sequence[UUID], default_zone: str, holdout: int
-) -> dict[str, Any]:
-    total = sum(arm.variant.weight for arm in arms)
-    bounds = [0]
-    for arm in arms:
-        bounds.append(bounds[-1] + arm.variant.weight)
-    edges = [BASIS * bound // total for bound in bounds]
-    return {
-        "contacts": list(contacts),
-        "campaign": campaign.id,
-        "holdout": holdout,
-        "default_zone": default_zone,
-        "variants": [arm.variant.id for arm in arms],
-        "versions": [arm.variant.template_version_id for arm in arms],
-        "categories": [arm.category.value for arm in arms],
-        "lows": edges[:-1],
-        "highs": edges[1:],
-        "mappings": [msgspec.json.encode(arm.variant.parameters).decode() for arm in arms],
-    }
-
-
-async def next_page(session: AsyncSession, audience: Select[UUID], after: UUID | None) -> list[UUID]:
+async def next_people(session: AsyncSession, audience: Select[UUID], after: UUID | None) -> list[UUID]:
     """The next contacts of the audience, in the order of their ids."""
     people = audience if after is None else audience.where(Contact.id > after)
-    return list(await session.scalars(people.order_by(Contact.id).limit(PAGE)))
+    return list(await session.scalars(people.order_by(Contact.id).limit(REVIEW_PAGE)))
 
 
 @dataclass(frozen=True)
@@ -222,7 +93,9 @@ async def preview(
     session: AsyncSession, campaign: Campaign, arms: Sequence[Arm], contacts: Sequence[UUID], *, default_zone: str
 ) -> list[Preview]:
     """Fill the campaign's templates for these people without writing anything."""
-    rows = await session.execute(_PREVIEW, _values(campaign, arms, contacts, default_zone, campaign.holdout_bp))
+    these = Contact.id == any_(literal(list(contacts), ARRAY(Uuid())))
+    query = filled(campaign.id, arms, these, holdout_bp=campaign.holdout_bp, default_zone=default_zone)
+    rows = await session.execute(query.order_by("contact_id"))
     return [
         Preview(
             contact_id=row.contact_id,
@@ -239,38 +112,105 @@ async def preview(
     ]
 
 
-async def expand(
-    session: AsyncSession,
-    campaign: Campaign,
-    arms: Sequence[Arm],
-    contacts: Sequence[UUID],
-    *,
-    default_zone: str,
-    start: datetime,
-) -> None:
-    """Make these people's rows. Holdouts get one too (`skipped`), so that the audience always adds up."""
-    await session.execute(
-        _EXPAND,
-        {
-            **_values(campaign, arms, contacts, default_zone, campaign.holdout_bp),
-            "sender": campaign.sender_id,
-            "purpose": campaign.purpose,
-            "start": start,
-            "quiet_from": campaign.quiet_from,
-            "quiet_until": campaign.quiet_until,
-        },
-    )
-    if contacts:
-        campaign.expand_cursor = contacts[-1]
+@dataclass(frozen=True)
+class Plan:
+    """What the rows of one campaign have in common."""
+
+    campaign: Campaign
+    arms: Sequence[Arm]
+    default_zone: str
+    start: datetime
+
+
+async def expand(session: AsyncSession, plan: Plan, page: Page) -> bool:
+    """Make these people's rows. Holdouts get one too (`skipped`), so that the audience always adds up.
+
+    False, and nothing made, when the campaign is no longer expanding. Who calls it holds the campaign FOR NO KEY
+    UPDATE meanwhile; the page's own lock keeps a cancellation waiting even if that transaction is lost.
+    """
+    campaign = plan.campaign
+    going = select(Campaign.id).where(Campaign.id == campaign.id, Campaign.status == CampaignStatus.EXPANDING)
+    if await session.scalar(going.with_for_update(read=True, key_share=True)) is None:
+        return False
+    ids = cast(bindparam("ids", page.ids, Text), ARRAY(Uuid()))
+    these = Contact.id.between(page.first, page.last) & (Contact.id == any_(ids))
+    people = filled(
+        campaign.id, plan.arms, these, holdout_bp=campaign.holdout_bp, default_zone=plan.default_zone
+    ).subquery()
+    columns = _columns(campaign, people, plan.start)
+    made = insert(Message).from_select(list(columns), select(*columns.values()))
+    between = (Message.campaign_id == campaign.id, Message.contact_id.between(page.first, page.last))
+    if await session.scalar(select(Message.id).where(*between).limit(1)) is not None:
+        # A round broke after this page: only then is it worth looking for each row, which costs a fifth more.
+        made = made.on_conflict_do_nothing(index_elements=["campaign_id", "contact_id"])
+    await session.execute(made)
+    for arm in plan.arms:
+        for button, url in arm.links().items():
+            await _make_links(session, (*between, Message.variant_id == arm.variant.id), button, url)
+    return True
+
+
+def _columns(campaign: Campaign, people: Any, start: datetime) -> dict[str, ColumnElement[Any]]:
+    """Column → its value for each person."""
+    sent_to = not_(people.c.holdout)
+    return {
+        "kind": literal(MessageKind.CAMPAIGN.value, Text),
+        "priority": literal(PRIORITY[MessageKind.CAMPAIGN], Integer),
+        "campaign_id": cast(campaign.id, Uuid()),
+        "variant_id": case((sent_to, people.c.variant_id)),
+        "contact_id": people.c.contact_id,
+        "sender_id": cast(campaign.sender_id, Uuid()),
+        "template_version_id": case((sent_to, people.c.template_version_id)),
+        "purpose": literal(campaign.purpose, Text),
+        "category": people.c.category,
+        "parameters": case((sent_to, people.c.parameters)),
+        "country": people.c.country,
+        "time_zone": people.c.zone,
+        "holdout": people.c.holdout,
+        "queued_on": _today(),
+        "status": case((sent_to, DeliveryStatus.QUEUED.value), else_=DeliveryStatus.SKIPPED.value),
+        "skip_reason": case((people.c.holdout, SkipReason.HOLDOUT.value)),
+        "not_before": func.after_quiet_hours(start, people.c.zone, campaign.quiet_from, campaign.quiet_until),
+    }
+
+
+def _today() -> ColumnElement[Any]:
+    return literal_column("(now() AT TIME ZONE 'UTC')::date")
+
+
+async def _make_links(session: AsyncSession, those: Sequence[ColumnElement[bool]], button: int, url: str) -> None:
+    """The tracked links whose codes stand in the messages' parameters."""
+    code = func.substr(Message.parameters[f"button.{button}"].astext, len(LINK_PREFIX) + 1)
+    rows = select(code, Message.id, literal(button, Integer), literal(url, Text)).where(*those)
+    columns = ["code", "message_id", "button_index", "url"]
+    made = insert(Link).from_select(columns, rows)
+    await session.execute(made.on_conflict_do_nothing(index_elements=["message_id", "button_index"]))
 
 
 async def make_test(
     session: AsyncSession, campaign: Campaign, arm: Arm, contact_id: UUID, *, default_zone: str
 ) -> UUID:
     """A test message of one variant to one contact; it counts in no figure and goes before bulk."""
-    values = _values(campaign, [arm], [contact_id], default_zone, 0)
-    made = await session.scalar(_TEST, {**values, "sender": campaign.sender_id, "purpose": campaign.purpose})
-    if made is None:
+    person = filled(campaign.id, [arm], Contact.id == contact_id, holdout_bp=0, default_zone=default_zone).subquery()
+    values: dict[str, ColumnElement[Any]] = {
+        "kind": literal(MessageKind.TEST.value, Text),
+        "priority": literal(PRIORITY[MessageKind.TEST], Integer),
+        "contact_id": person.c.contact_id,
+        "sender_id": cast(campaign.sender_id, Uuid()),
+        "template_version_id": person.c.template_version_id,
+        "purpose": literal(campaign.purpose, Text),
+        "category": person.c.category,
+        "parameters": person.c.parameters,
+        "country": person.c.country,
+        "time_zone": person.c.zone,
+        "queued_on": _today(),
+        "status": literal(DeliveryStatus.QUEUED.value, Text),
+    }
+    made = insert(Message).from_select(list(values), select(*values.values())).returning(Message.id)
+    message_id = await session.scalar(made)
+    if message_id is None:
         raise RuleViolation("there is no such contact", field="phone")
+    for button, url in arm.links().items():
+        await _make_links(session, (Message.id == message_id,), button, url)
     queue.ring_after_commit(session, queue.SEND_MESSAGES, campaign.sender_id)
-    return UUID(str(made))
+    return message_id

@@ -12,6 +12,7 @@ from core import queue
 from core.consent import ledger
 from core.consent.package import Built
 from core.errors import Conflict, NotFound
+from core.log import mask_text
 from core.models import ChainHead, Checkpoint, Export
 from core.services.paging import Page, page
 from core.services.people import Actor
@@ -22,7 +23,8 @@ AUDIT = "audit"
 
 async def add(session: AsyncSession, *, filters: dict[str, Any], reason: str, actor: Actor) -> Export:
     """Ask for an audit package; a worker builds it."""
-    export = Export(kind=AUDIT, status=WorkStatus.WAITING, filters=filters, reason=reason, created_by=actor.user_id)
+    why = mask_text(reason)  # it is kept, and goes into the package
+    export = Export(kind=AUDIT, status=WorkStatus.WAITING, filters=filters, reason=why, created_by=actor.user_id)
     session.add(export)
     await session.flush()
     await session.refresh(export)

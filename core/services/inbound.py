@@ -1,6 +1,6 @@
 """What people write, tap and choose: found again as contacts, credited to a message, and their withdrawals recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -69,6 +69,13 @@ def act_of_preference(preference: Preference, contact_id: UUID) -> Act:
             "user_id": preference.user_id or "",
             "webhook": preference.raw.decode("utf-8", "replace"),
         },
+    )
+
+
+def may_change_consent(parsed: Parsed) -> bool:
+    """Whether a body holds anything `consent_acts` would record; asks no database."""
+    return bool(parsed.preferences) or any(
+        meaning(said).intent in (InboundIntent.OPT_OUT, InboundIntent.AMBIGUOUS) for said in parsed.inbound
     )
 
 
@@ -252,10 +259,16 @@ async def _stopped_at_provider(session: AsyncSession, stopped: Sequence[Report])
 
 
 async def lock_people(
-    session: AsyncSession, those: Sequence[Parsed], stopped: Sequence[Report], *, now: datetime
+    session: AsyncSession,
+    those: Sequence[Parsed],
+    stopped: Sequence[Report],
+    *,
+    also: Collection[UUID] = (),
+    now: datetime,
 ) -> None:
     """Lock everybody these bodies speak of, in the order of their ids; people seen for the first time are made."""
     ids = {row.contact_id for row in await _stopped_at_provider(session, stopped)} if stopped else set()
+    ids.update(also)
     for parsed in those:
         speakers = [(said.wa_id, said.user_id, said.profile_name) for said in parsed.inbound]
         speakers += [(chosen.wa_id, chosen.user_id, None) for chosen in parsed.preferences]

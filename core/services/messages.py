@@ -1,27 +1,39 @@
 """Messages: claim a batch, record what became of it, fold the provider's reports; each a statement for the batch.
 
-A claim is committed before any request, so a crash leaves rows in `sending`; when their lease is over they become
-`unknown`, which a status webhook settles, or a person. Nothing else ever moves a row out of `sending` unsent.
+A claim is committed before any request, and so is the permit that every request needs. A crash leaves rows in
+`sending`; when their lease is over, those without a permit surely were not sent and are queued again, the others
+become `unknown`, which a status webhook settles, or a person.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, text, update
+import msgspec
+from sqlalchemy import ColumnElement, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import BigInteger, Boolean, DateTime, Text, TypeEngine, Uuid
 
+from core.db import Driver
 from core.models import Message
-from core.statuses import RANK, DeliveryStatus, EventKind, MessageKind, SkipReason
+from core.statuses import (
+    CANARY_PRIORITY,
+    RANK,
+    DeliveryStatus,
+    EventKind,
+    MessageKind,
+    RateCategory,
+    SkipReason,
+    TemplateStatus,
+)
 
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=20)
+HEARTBEAT_S = 5.0  # a batch that lives longer renews its lease this often
 MAX_ATTEMPTS = 5
-RETRY_WITHIN = timedelta(minutes=30)
 
 _RANK_OF = " ".join(f"WHEN '{status}' THEN {rank}" for status, rank in RANK.items())
 
@@ -43,9 +55,8 @@ def array(name: str, kind: TypeEngine[Any]) -> Any:
     return bindparam(name, type_=ARRAY(kind))
 
 
-@dataclass(frozen=True)
-class Claimed:
-    """A message this worker alone may send now."""
+class Claimed(msgspec.Struct, frozen=True):
+    """A message this worker alone may send now; the columns of _CLAIM, in their order."""
 
     id: UUID
     kind: MessageKind
@@ -53,45 +64,58 @@ class Claimed:
     purpose: str
     campaign_id: UUID | None
     template_version_id: UUID | None
+    template_status: TemplateStatus | None
     parameters: dict[str, Any]
     attempt: int
 
 
 # Rows wait for their instant and for the end of the quiet hours in the recipient's own zone. MATERIALIZED matters:
 # a plain IN (SELECT … LIMIT) may be run again for every row, and then it claims more than its limit.
-_CLAIM = text(
-    f"""
+_CLAIM = f"""
     WITH due AS MATERIALIZED (
         SELECT m.id FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id
-         WHERE m.sender_id = :sender AND m.status = 'queued' AND m.not_before <= now()
-           AND m.campaign_id IS NOT DISTINCT FROM :campaign
+         WHERE m.sender_id = $1 AND m.phase = 'queued' AND m.not_before <= now()
+           AND m.campaign_id %s
            AND (c.id IS NULL OR (c.status = 'sending' AND NOT in_quiet_hours(m.time_zone, c.quiet_from, c.quiet_until)))
-         ORDER BY m.priority, m.not_before, m.id LIMIT :limit
-           FOR UPDATE OF m SKIP LOCKED)
-    UPDATE messages m SET status = 'sending', attempt = m.attempt + 1,
-                          lease_until = now() + make_interval(secs => {LEASE.total_seconds()})
-      FROM due WHERE m.id = due.id
- RETURNING m.id, m.kind, m.contact_id, m.purpose, m.campaign_id, m.template_version_id, m.parameters, m.attempt
+           AND EXISTS (SELECT FROM senders s WHERE s.id = $1 AND s.paused_at IS NULL)
+         ORDER BY m.priority, m.not_before, m.id LIMIT $2
+           FOR UPDATE OF m SKIP LOCKED),
+    claimed AS (
+        UPDATE messages m SET status = 'sending', attempt = m.attempt + 1,
+                              permit_seq = NULL, permit_head_seq = NULL, permitted_at = NULL,
+                              lease_until = now() + make_interval(secs => {LEASE.total_seconds()})
+          FROM due WHERE m.id = due.id
+     RETURNING m.id, m.kind, m.contact_id, m.purpose, m.campaign_id, m.template_version_id, m.parameters, m.attempt)
+    SELECT c.id, c.kind, c.contact_id, c.purpose, c.campaign_id, c.template_version_id, t.status,
+           coalesce(c.parameters, '{{}}'), c.attempt
+      FROM claimed c LEFT JOIN template_versions v ON v.id = c.template_version_id
+      LEFT JOIN templates t ON t.id = v.template_id
     """  # noqa: S608 - built from constants
-).bindparams(bindparam("campaign", type_=Uuid()))
+# While the rest of a campaign waits for a verdict on its first few, only those may be claimed.
+_FIRST_FEW = f"coalesce((SELECT {CANARY_PRIORITY} FROM campaigns r WHERE r.id = $3 AND r.rest_waits), 99)"  # noqa: S608
+_CLAIM_OF_CAMPAIGN, _CLAIM_OF_NONE = _CLAIM % f"= $3 AND m.priority <= {_FIRST_FEW}", _CLAIM % "IS NULL"
 
 
-async def claim(session: AsyncSession, sender_id: UUID, campaign_id: UUID | None, *, limit: int) -> list[Claimed]:
+async def claim(connection: Driver, sender_id: UUID, campaign_id: UUID | None, *, limit: int) -> list[Claimed]:
     """Up to `limit` due messages of one campaign (or of none: tests, replies), now in `sending` under a lease.
 
-    The caller commits before it does anything else with them.
+    Committed before the caller does anything else with them: `connection` is in no transaction.
     """
-    rows = await session.execute(_CLAIM, {"sender": sender_id, "campaign": campaign_id, "limit": limit})
+    if campaign_id is None:
+        rows = await connection.fetch(_CLAIM_OF_NONE, sender_id, limit)
+    else:
+        rows = await connection.fetch(_CLAIM_OF_CAMPAIGN, sender_id, limit, campaign_id)
     return [
         Claimed(
-            id=row.id,
-            kind=MessageKind(row.kind),
-            contact_id=row.contact_id,
-            purpose=row.purpose,
-            campaign_id=row.campaign_id,
-            template_version_id=row.template_version_id,
-            parameters=row.parameters or {},
-            attempt=row.attempt,
+            id=row[0],
+            kind=MessageKind(row[1]),
+            contact_id=row[2],
+            purpose=row[3],
+            campaign_id=row[4],
+            template_version_id=row[5],
+            template_status=TemplateStatus(row[6]) if row[6] else None,
+            parameters=row[7],
+            attempt=row[8],
         )
         for row in rows
     ]
@@ -103,14 +127,8 @@ async def release(session: AsyncSession, message_ids: Sequence[UUID]) -> None:
 
 
 async def release_unpermitted(session: AsyncSession, message_ids: Sequence[UUID]) -> None:
-    """Put claimed messages back that have no permit, so surely were not sent.
-
-    A row's permit is written before its request starts. One that was retried carries the permit of its earlier
-    attempt, so only a permit newer than the claim counts.
-    """
-    await _release(
-        session, message_ids, or_(Message.permitted_at.is_(None), Message.permitted_at < Message.lease_until - LEASE)
-    )
+    """Put claimed messages back that have no permit: a request starts only after its permit was committed."""
+    await _release(session, message_ids, Message.permitted_at.is_(None))
 
 
 async def _release(session: AsyncSession, message_ids: Sequence[UUID], *more: ColumnElement[bool]) -> None:
@@ -120,41 +138,60 @@ async def _release(session: AsyncSession, message_ids: Sequence[UUID], *more: Co
         await session.execute(update(Message).where(*mine).values(values))
 
 
+async def defer(session: AsyncSession, waits: Mapping[UUID, float]) -> None:
+    """Put claimed messages back that may not start for so many seconds; the attempt does not count."""
+    for message_id, seconds in waits.items():
+        mine = (Message.id == message_id, Message.status == DeliveryStatus.SENDING)
+        values = {
+            "status": DeliveryStatus.QUEUED,
+            "lease_until": None,
+            "attempt": Message.attempt - 1,
+            "not_before": func.now() + timedelta(seconds=seconds),
+        }
+        await session.execute(update(Message).where(*mine).values(values))
+
+
+async def renew_leases(session: AsyncSession, message_ids: Sequence[UUID]) -> None:
+    """The worker is alive and still has these messages in its hands."""
+    mine = (Message.id.in_(message_ids), Message.status == DeliveryStatus.SENDING)
+    await session.execute(update(Message).where(*mine).values(lease_until=func.now() + LEASE))
+
+
 @dataclass(frozen=True)
 class Permitted:
     """The gate's decision, written down before the request starts."""
 
     message_id: UUID
+    attempt: int  # of the claim
     grant_seq: int | None
     head_seq: int
     decided_at: datetime
 
 
-_PERMIT = text(
-    """
+_PERMIT = """
     UPDATE messages m SET permit_seq = p.grant_seq, permit_head_seq = p.head_seq, permitted_at = p.decided_at
-      FROM unnest(:ids, :grants, :heads, :instants) AS p(id, grant_seq, head_seq, decided_at)
-     WHERE m.id = p.id AND m.status = 'sending'
+      FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::bigint[], $5::timestamptz[])
+        AS p(id, attempt, grant_seq, head_seq, decided_at)
+     WHERE m.id = p.id AND m.status = 'sending' AND m.attempt = p.attempt
+ RETURNING m.id
     """
-).bindparams(
-    array("ids", Uuid()),
-    array("grants", BigInteger()),
-    array("heads", BigInteger()),
-    array("instants", DateTime(timezone=True)),
-)
 
 
-async def write_permits(session: AsyncSession, permits: Sequence[Permitted]) -> None:
-    """Each message's row names the consent it relies on; committed by the caller before the requests."""
-    await session.execute(
+async def write_permits(connection: Driver, permits: Sequence[Permitted]) -> set[UUID]:
+    """Each message's row names the consent it relies on; committed before the requests.
+
+    Returns the messages that may be sent: a worker that stood still past its lease has lost its claim, and then
+    another may have it. Like the claim, outside any transaction: the statement commits by itself.
+    """
+    rows = await connection.fetch(
         _PERMIT,
-        {
-            "ids": [permit.message_id for permit in permits],
-            "grants": [permit.grant_seq for permit in permits],
-            "heads": [permit.head_seq for permit in permits],
-            "instants": [permit.decided_at for permit in permits],
-        },
+        [permit.message_id for permit in permits],
+        [permit.attempt for permit in permits],
+        [permit.grant_seq for permit in permits],
+        [permit.head_seq for permit in permits],
+        [permit.decided_at for permit in permits],
     )
+    return {row[0] for row in rows}
 
 
 _SKIP = text(
@@ -183,7 +220,7 @@ async def skip(session: AsyncSession, refusals: Sequence[tuple[UUID, SkipReason]
 _CANCEL = text(
     """
     WITH moved AS (
-        UPDATE messages SET status = 'cancelled' WHERE campaign_id = :campaign AND status = 'queued'
+        UPDATE messages SET status = 'cancelled' WHERE campaign_id = :campaign AND phase = 'queued'
      RETURNING id, queued_on)
     INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, reason)
     SELECT id, queued_on, 'suppressed', :now, gen_random_uuid(), 'cancelled' FROM moved
@@ -262,7 +299,7 @@ async def fail_unknown(session: AsyncSession, campaign_id: UUID, *, before: date
     """Unknown messages permitted before `before` become failed; a dry run only counts them."""
     theirs = (
         Message.campaign_id == campaign_id,
-        Message.status == DeliveryStatus.UNKNOWN,
+        Message.phase == DeliveryStatus.UNKNOWN,
         func.coalesce(Message.permitted_at, Message.queued_at) < before,
     )
     if dry_run:
@@ -273,16 +310,33 @@ async def fail_unknown(session: AsyncSession, campaign_id: UUID, *, before: date
     return len(await fold(session, reports))
 
 
-async def expire_leases(session: AsyncSession) -> int:
-    """Messages whose worker died between claim and record become unknown; returns how many."""
-    over = (Message.status == DeliveryStatus.SENDING, Message.lease_until < datetime.now(UTC))
-    values = {"status": DeliveryStatus.UNKNOWN, "lease_until": None, "error": "the worker stopped while sending"}
-    moved = await session.scalars(update(Message).where(*over).values(values).returning(Message.id))
-    return len(moved.all())
-
-
 @dataclass(frozen=True)
-class Report:
+class Expired:
+    """What became of messages whose worker died."""
+
+    unknown: int
+    queued: int
+
+
+async def expire_leases(session: AsyncSession) -> Expired:
+    """Take messages from workers that died: those with a permit become unknown, the others are queued again.
+
+    The attempt of those queued again stays counted: it tells their next claim from the old one, should the worker
+    only have stood still.
+    """
+    over = (Message.phase == DeliveryStatus.SENDING, Message.lease_until < func.now())
+    lost = {"status": DeliveryStatus.UNKNOWN, "lease_until": None, "error": "the worker stopped while sending"}
+    again = {"status": DeliveryStatus.QUEUED, "lease_until": None}
+    unknown = await session.scalars(
+        update(Message).where(*over, Message.permitted_at.is_not(None)).values(lost).returning(Message.id)
+    )
+    queued = await session.scalars(
+        update(Message).where(*over, Message.permitted_at.is_(None)).values(again).returning(Message.id)
+    )
+    return Expired(len(unknown.all()), len(queued.all()))
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
     """One fact about one message, from our request's answer or from a webhook.
 
     Found by `message_id` (our id, which travelled along) or else by `wamid`.
@@ -297,11 +351,46 @@ class Report:
     pricing_type: str | None = None
     billable: bool | None = None
     received_at: datetime | None = None
+    pricing_category: RateCategory | None = None  # what it was charged as
+    phone_number_id: str | None = None  # the number it concerns, as the provider names it
 
     @property
     def key(self) -> UUID:
         subject = self.wamid or str(self.message_id)
         return event_key(subject, self.kind, self.occurred_at, str(self.error_code or ""))
+
+
+_ACCEPT = """
+    WITH answer AS (SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[])
+                        AS r(id, wamid, event_key, word)),
+    moved AS (
+        UPDATE messages m SET status = a.word, wamid = a.wamid, accepted_at = $5, lease_until = NULL,
+                              error_code = NULL, error = NULL
+          FROM answer a WHERE m.id = a.id AND m.status = 'sending' AND m.wamid IS NULL AND m.accepted_at IS NULL
+     RETURNING m.id, m.queued_on, a.event_key, a.word),
+    fact AS (
+        INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key)
+        SELECT id, queued_on, word, $5, event_key FROM moved ON CONFLICT (event_key) DO NOTHING)
+    SELECT id FROM moved
+    """
+
+
+async def accept(connection: Driver, reports: Sequence[Report], *, now: datetime) -> list[Report]:
+    """Record answers of `now` for messages nothing else was heard of yet; returns the reports left for `fold`.
+
+    Almost every answer is the first thing heard of its message, and then there is nothing to weigh. What a webhook
+    has overtaken is left to the fold. Commits by itself.
+    """
+    rows = await connection.fetch(
+        _ACCEPT,
+        [report.message_id for report in reports],
+        [report.wamid for report in reports],
+        [report.key for report in reports],
+        [report.kind.value for report in reports],
+        now,
+    )
+    moved = {row[0] for row in rows}
+    return [report for report in reports if report.message_id not in moved]
 
 
 # One statement for any number of reports: find the messages, keep each new fact once, and raise each message to
@@ -311,8 +400,10 @@ _FOLD = text(
     WITH named AS (
         SELECT r.*, coalesce(r.id, (SELECT m.id FROM messages m WHERE m.wamid = r.wamid)) AS found,
                CASE r.kind WHEN 'rejected' THEN 'failed' WHEN 'played' THEN 'read' ELSE r.kind END AS word
-          FROM unnest(:ids, :wamids, :kinds, :instants, :codes, :errors, :pricing, :billable, :keys, :received)
-            AS r(id, wamid, kind, occurred_at, error_code, error, pricing_type, billable, event_key, received_at)),
+          FROM unnest(:ids, :wamids, :kinds, :instants, :codes, :errors, :pricing, :charged, :billable, :keys,
+                      :received)
+            AS r(id, wamid, kind, occurred_at, error_code, error, pricing_type, charged_as, billable, event_key,
+                 received_at)),
     report AS (SELECT n.*, m.queued_on FROM named n JOIN messages m ON m.id = n.found),
     locked AS MATERIALIZED (
         SELECT m.* FROM messages m WHERE m.id IN (SELECT found FROM report) ORDER BY m.id FOR UPDATE),
@@ -323,7 +414,8 @@ _FOLD = text(
                r.pricing_type, r.billable,
                CASE WHEN r.pricing_type IS NOT NULL THEN
                    CASE WHEN r.billable IS NOT FALSE AND r.pricing_type = 'regular'
-                        THEN price_micros(l.country, l.category, r.occurred_at) ELSE 0 END END,
+                        THEN coalesce(price_micros(l.country, r.charged_as, r.occurred_at),
+                                      price_micros(l.country, l.category, r.occurred_at)) ELSE 0 END END,
                coalesce(r.received_at, clock_timestamp())
           FROM report r JOIN locked l ON l.id = r.found
             ON CONFLICT (event_key) DO NOTHING
@@ -366,6 +458,7 @@ _FOLD = text(
     array("codes", BigInteger()),
     array("errors", Text()),
     array("pricing", Text()),
+    array("charged", Text()),
     array("billable", Boolean()),
     array("keys", Uuid()),
     array("received", DateTime(timezone=True)),
@@ -389,6 +482,7 @@ async def fold(session: AsyncSession, reports: Sequence[Report]) -> set[UUID]:
             "codes": [report.error_code for report in reports],
             "errors": [report.error for report in reports],
             "pricing": [report.pricing_type for report in reports],
+            "charged": [report.pricing_category for report in reports],
             "billable": [report.billable for report in reports],
             "keys": [report.key for report in reports],
             "received": [report.received_at for report in reports],

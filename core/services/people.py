@@ -14,6 +14,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.errors import Conflict, NotFound, RuleViolation, Unauthorized
+from core.log import mask_text
 from core.models import ApiKey, AuditEntry, Session, User
 from core.statuses import Role
 
@@ -160,7 +161,7 @@ async def note(
     reason: str | None = None,
     **facts: Any,
 ) -> None:
-    """Write down who did what; `facts` hold no phone number and no message text."""
+    """Write down who did what; `facts` hold no phone number and no message text, and a number in `reason` is masked."""
     session.add(
         AuditEntry(
             actor_id=actor.id,
@@ -169,7 +170,7 @@ async def note(
             object_kind=object_kind,
             object_id=None if object_id is None else str(object_id),
             address=actor.address,
-            reason=reason,
+            reason=mask_text(reason) if reason else None,
             facts=facts,
         )
     )

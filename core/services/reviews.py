@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,9 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import template
 from core.errors import Conflict
 from core.models import Campaign, Purpose, Rate
-from core.services import audiences, campaigns, expansion, senders
+from core.services import allowance, audiences, campaigns, expansion, senders
+from core.services.allowance import Allowance
 from core.services.expansion import Preview
 from core.statuses import CampaignStatus, Category, TemplateStatus
+from core.template import Form
 
 SAMPLES = 3
 EXPECTED_DELIVERY = (0.85, 1.0)  # share of sent messages that are delivered and so cost: low and high of the range
@@ -57,6 +59,7 @@ async def review(
     to_send = sum(tally.recipients.values())
     speed = (await campaigns.pace(session, campaign, now=now)).limit_per_second
     start = max(now, campaign.send_at) if campaign.send_at else now
+    budget = await allowance.look(session, None)
     found: dict[str, Any] = {
         "audience": reach.size,
         "reachable": reach.reachable,
@@ -72,7 +75,9 @@ async def review(
             for variant_id, label in labels.items()
         ],
         "problems": [{"severity": "error", "message": text, "count": n} for text, n in sorted(tally.problems.items())]
-        + _doubts(reach, variants),
+        + _doubts(reach, variants)
+        + _too_many(budget, to_send),
+        "allowance": asdict(budget) | {"free": budget.free} if budget else None,
         "cost": await _cost(session, tally.markets, currency, now),
         "duration_s": round(to_send / speed),
         "finishes_at": (start + timedelta(seconds=to_send / speed)).isoformat(),
@@ -89,12 +94,15 @@ async def review(
 async def _pass_over(session: AsyncSession, campaign: Campaign, purpose: Purpose, default_zone: str) -> _Tally:
     tally = _Tally()
     arms = await campaigns.arms(session, campaign.id)
-    versions = {
-        each.version.id: each.version for each in (await campaigns.variants(session, [campaign.id]))[campaign.id]
+    forms = {
+        each.version.id: Form.of(
+            each.template.name, each.template.language, each.version.parameter_format, each.version.components
+        )
+        for each in (await campaigns.variants(session, [campaign.id]))[campaign.id]
     }
     who = audiences.people(await audiences.get(session, campaign.audience_id))
     after: UUID | None = None
-    while page := await expansion.next_page(session, who, after):
+    while page := await expansion.next_people(session, who, after):
         after = page[-1]
         reachable = await audiences.reachable(session, page, purpose)
         for person in await expansion.preview(session, campaign, arms, page, default_zone=default_zone):
@@ -102,18 +110,18 @@ async def _pass_over(session: AsyncSession, campaign: Campaign, purpose: Purpose
             if person.holdout:
                 tally.holdout += 1
             elif person.contact_id in reachable:
-                _count(tally, person, versions[person.template_version_id].components)
+                _count(tally, person, forms[person.template_version_id])
     return tally
 
 
-def _count(tally: _Tally, person: Preview, components: list[Any]) -> None:
+def _count(tally: _Tally, person: Preview, form: Form) -> None:
     tally.recipients[person.variant_id] += 1
     tally.zones[person.zone] += 1
     tally.markets[person.country or "", person.category] += 1
-    tally.problems.update(template.parameter_problems(components, person.parameters))
+    tally.problems.update(form.problems(person.parameters))
     shown = tally.samples.setdefault(person.variant_id, [])
     if len(shown) < SAMPLES:
-        shown.append(template.render(components, person.parameters))
+        shown.append(template.render(form.components, person.parameters))
 
 
 def _doubts(reach: audiences.Reach, variants: list[campaigns.Variant]) -> list[dict[str, Any]]:
@@ -132,6 +140,18 @@ def _doubts(reach: audiences.Reach, variants: list[campaigns.Variant]) -> list[d
     return doubts
 
 
+def _too_many(budget: Allowance | None, to_send: int) -> list[dict[str, Any]]:
+    """A campaign for more people than may be written to now is no error: it goes on as the allowance frees up."""
+    if budget is None or to_send <= budget.free:
+        return []
+    promised = f", {budget.reserved:,} are promised to other campaigns" if budget.reserved else ""
+    message = (
+        f"the portfolio may write to {budget.limit:,} people in 24 hours; {budget.used:,} are used up{promised}: "
+        f"{budget.free:,} get it at once, the others as the allowance frees up"
+    )
+    return [{"severity": "warning", "message": message, "count": to_send - budget.free}]
+
+
 async def _cost(
     session: AsyncSession, markets: Counter[tuple[str, Category]], currency: str, now: datetime
 ) -> dict[str, Any]:
@@ -139,18 +159,18 @@ async def _cost(
     live = (Rate.currency == currency, Rate.effective_from <= now.date())
     newest = select(Rate).where(*live).order_by(Rate.market, Rate.category, Rate.effective_from.desc())
     rows = await session.scalars(newest.ext(distinct_on(Rate.market, Rate.category)))
-    prices = {(rate.market, rate.category): rate.price_micros for rate in rows}
+    prices = {(rate.market, rate.category.value): rate.price_micros for rate in rows}
     by_market = [
-        {"market": market, "category": category, "recipients": n, "price_micros": prices.get((market, category))}
+        {"market": market, "category": category, "recipients": n, "price_micros": prices.get((market, category.value))}
         for (market, category), n in sorted(markets.items())
     ]
-    total = sum(n * (prices.get(key) or 0) for key, n in markets.items())
+    total = sum(n * prices.get((market, category.value), 0) for (market, category), n in markets.items())
     low, high = EXPECTED_DELIVERY
     return {
         "currency": currency,
         "low_micros": round(total * low),
         "high_micros": round(total * high),
-        "unpriced": sum(n for key, n in markets.items() if key not in prices),
+        "unpriced": sum(n for (market, category), n in markets.items() if (market, category.value) not in prices),
         "by_market": by_market,
     }
 
@@ -164,6 +184,7 @@ def _fingerprint(campaign: Campaign, variants: list[campaigns.Variant], people: 
         campaign.messages_per_minute,
         str(campaign.quiet_from),
         str(campaign.quiet_until),
+        [campaign.canary_people, campaign.canary_bp, campaign.canary_thresholds],
         [(v.variant.label, v.variant.weight, str(v.version.id), v.variant.parameters) for v in variants],
         people,
     ]

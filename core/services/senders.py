@@ -1,7 +1,9 @@
 """Senders: register, list, pause, resume."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -10,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import queue
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Sender
+
+CHANGEABLE = frozenset({"name", "messages_per_second", "pause_on_red", "pause_on_orphans"})
 
 
 async def add(
@@ -51,6 +55,14 @@ async def get(session: AsyncSession, sender_id: UUID, *, lock: bool = False) -> 
     sender = await session.get(Sender, sender_id, with_for_update=lock)
     if sender is None:
         raise NotFound("no such sender", sender_id=str(sender_id))
+    return sender
+
+
+async def change(session: AsyncSession, sender_id: UUID, changes: Mapping[str, Any]) -> Sender:
+    """Set the label, the pace, or what pauses the number by itself; raises NotFound."""
+    sender = await get(session, sender_id, lock=True)
+    for name in CHANGEABLE & changes.keys():
+        setattr(sender, name, changes[name])
     return sender
 
 

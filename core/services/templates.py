@@ -1,7 +1,7 @@
 """Templates: define, submit, follow the provider's verdict; and the media their headers show."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core import template as rules
+from core import template_rules as rules
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Media, Purpose, Sender, Template, TemplateVersion
 from core.statuses import Category, TemplateStatus
@@ -19,6 +19,11 @@ from core.whatsapp import payloads
 from core.whatsapp.client import WhatsAppClient
 
 MEDIA_LIFE = timedelta(days=30)  # how long the provider keeps an uploaded file
+_TEXT_MEMBERS = {
+    "HEADER": "message_template_title",
+    "BODY": "message_template_element",
+    "FOOTER": "message_template_footer",
+}
 _KNOWN_STATUSES = frozenset(status.value for status in TemplateStatus)
 # Kind and largest size in bytes per type; source: the provider's media reference, read 2026-11.
 MEDIA_TYPES = {
@@ -69,8 +74,12 @@ async def check_binding(session: AsyncSession, category: Category, purpose: str)
     known = await session.scalar(select(Purpose.id).where(Purpose.code == purpose, Purpose.retired_at.is_(None)))
     if known is None:
         raise RuleViolation(f"there is no purpose {purpose!r}", field="purpose")
-    if category is Category.MARKETING and purpose.partition(".")[0] != "marketing":
+    if category is Category.MARKETING and not _is_marketing(purpose):
         raise RuleViolation("a marketing template needs a marketing purpose", field="purpose")
+
+
+def _is_marketing(purpose: str) -> bool:
+    return purpose.partition(".")[0] == "marketing"
 
 
 async def submit(
@@ -177,7 +186,7 @@ async def sync(session: AsyncSession, client: WhatsAppClient, waba_id: str, *, d
     Raises RuleViolation for an unknown purpose.
     """
     await check_binding(session, Category.UTILITY, default_purpose)
-    is_marketing = default_purpose.partition(".")[0] == "marketing"
+    is_marketing = _is_marketing(default_purpose)
     created = updated = 0
     known = {(t.template.name, t.template.language): t for t in await _newest(session, Template.waba_id == waba_id)}
     for remote in await client.list_templates(waba_id):
@@ -224,20 +233,69 @@ def _content(components: Sequence[Any]) -> list[Any]:
     ]
 
 
-async def set_status(session: AsyncSession, provider_id: str, *, event: str, reason: str | None) -> Template | None:
-    """The provider's verdict by webhook; None when the template is not ours."""
-    template = await session.scalar(select(Template).where(Template.provider_id == provider_id).with_for_update())
-    if template is not None:
-        template.status = status_of(event)
-        template.status_reason = None if reason in (None, "NONE") else reason
-    return template
+def take_status(template: Template, event: str, reason: str | None) -> None:
+    """The provider's verdict by webhook."""
+    template.status = status_of(event)
+    template.status_reason = None if reason in (None, "NONE") else reason
 
 
-async def set_quality(session: AsyncSession, provider_id: str, quality: str) -> Template | None:
-    template = await session.scalar(select(Template).where(Template.provider_id == provider_id).with_for_update())
-    if template is not None:
-        template.quality = quality
-    return template
+def misfit(template: Template) -> bool:
+    """Whether the provider charges the template as marketing though its purpose is another."""
+    return template.category is Category.MARKETING and not _is_marketing(template.purpose)
+
+
+async def take_content(session: AsyncSession, template: Template, value: Mapping[str, Any]) -> int | None:
+    """A new version with the texts of `message_template_components_update`; None when they are the ones we have.
+
+    The webhook names texts and buttons only: a picture in the header and whatever else it leaves out stays.
+    """
+    current = await get(session, template.id)
+    components = _edited(current.version.components, value)
+    if _spoken(components) == _spoken(current.version.components):
+        return None
+    number = current.version.version + 1
+    await _add_version(session, template, number, current.version.parameter_format, components)
+    return number
+
+
+def _edited(components: Sequence[Any], value: Mapping[str, Any]) -> list[Any]:
+    """The components with the texts the provider names; a text it names that was not there is added."""
+    told = {
+        kind: value[name] for kind, name in _TEXT_MEMBERS.items() if isinstance(value.get(name), str) and value[name]
+    }
+    edited = []
+    for component in components:
+        kind = str(component.get("type", "")).upper()
+        text = told.pop(kind, None)
+        if kind == "BUTTONS" and isinstance(value.get("message_template_buttons"), list):
+            edited.append({**component, "buttons": _buttons(component.get("buttons", []), value)})
+        elif text is not None and "text" in component:
+            edited.append({**component, "text": text})
+        else:
+            edited.append(component)
+    added = [{"type": kind, "text": text} for kind, text in told.items()]
+    return [*edited, *added]
+
+
+def _buttons(ours: Sequence[Any], value: Mapping[str, Any]) -> list[Any]:
+    """The provider's buttons; what it does not repeat (examples) is kept from the one in the same place."""
+    buttons = []
+    for place, told in enumerate(value["message_template_buttons"]):
+        if not isinstance(told, dict):
+            continue
+        given = {
+            "type": told.get("message_template_button_type"),
+            "text": told.get("message_template_button_text"),
+            "url": told.get("message_template_button_url"),
+            "phone_number": told.get("message_template_button_phone_number"),
+        }
+        kept = ours[place] if place < len(ours) and ours[place].get("type") == given["type"] else {}
+        buttons.append({**kept, **{name: text for name, text in given.items() if text}})
+    return buttons
+
+
+def _spoken(components: Sequence[Any]) -> list[Any]:
+    return sorted(_content(components), key=lambda component: str(component.get("type", "")))
 
 
 async def add_media(

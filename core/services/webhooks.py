@@ -1,27 +1,29 @@
 """Webhook bodies: stored raw, opt-outs in force before the answer, then folded into rows in order of arrival."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import LargeBinary
+from sqlalchemy.types import BigInteger, LargeBinary, Text, Uuid
 
 from core import queue
 from core.clock import utc_now
 from core.errors import AppError
 from core.keys import Keyring
-from core.models import Message, ParkedStatus, WebhookEvent, WebhookField
-from core.services import breakers, consents, inbound, messages, templates
+from core.models import Message, ParkedStatus, WebhookField
+from core.services import account_events, consents, inbound, messages, moves
 from core.services.messages import Report, array
 from core.settings import Settings
-from core.statuses import WebhookStatus
 from core.whatsapp.webhooks import Parsed, parse
 
 log = structlog.get_logger()
@@ -29,7 +31,9 @@ log = structlog.get_logger()
 LOCK_TIMEOUT = "2s"
 LOCK_NOT_AVAILABLE = "55P03"
 TRIES = 3
-BATCH = 200
+BATCH_BODIES = 2000  # recorded in one transaction at most, and
+BATCH_BYTES = 3 << 20  # their bytes: about ten thousand statuses
+BATCH_PARKED = 1000
 STOPPED_MARKETING = 131050
 
 Transactions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
@@ -45,15 +49,13 @@ async def store(session: AsyncSession, bodies: Sequence[bytes]) -> None:
 
 
 async def store_with_withdrawals(
-    transactions: Transactions, body: bytes, *, keyring: Keyring, settings: Settings
+    transactions: Transactions, body: bytes, parsed: Parsed, *, keyring: Keyring, settings: Settings, now: datetime
 ) -> None:
     """Keep a body that speaks for people, and record its withdrawals in the same transaction.
 
     A person whose row is locked for more than two seconds (a send is under way) gets a pending withdrawal instead:
     it blocks every later send at once, and a worker records it within seconds.
     """
-    now = utc_now()
-    parsed = parse(body, received_at=now)
     for attempt in range(1, TRIES + 1):
         try:
             async with transactions() as session:
@@ -86,94 +88,158 @@ class Recorded:
     set_aside: int
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    id: int
+    parsed: Parsed
+    is_first: bool  # false for a replay: what it says was counted before
+
+
+_NEXT = text(
+    f"""
+    SELECT e.id, e.body, e.created_at, e.recorded_at IS NULL AS is_first FROM webhook_events e
+      JOIN (SELECT id, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS before
+              FROM (SELECT id, body FROM webhook_events WHERE status = 'waiting' ORDER BY id LIMIT {BATCH_BODIES}) w) n
+        ON n.id = e.id AND n.before < {BATCH_BYTES}
+     ORDER BY e.id
+    """  # noqa: S608 - built from constants
+)
+
+
 async def record_waiting(session: AsyncSession, *, keyring: Keyring, settings: Settings) -> Recorded:
     """Fold the next waiting bodies in one transaction; 0 bodies when nothing waits or another worker is at it."""
     mine = await session.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('webhooks'))"))
     if not mine:
         return Recorded(0, 0)
-    waiting = select(WebhookEvent).where(WebhookEvent.status == WebhookStatus.WAITING)
-    events = list(await session.scalars(waiting.order_by(WebhookEvent.id).limit(BATCH)))
-    if not events:
+    rows = (await session.execute(_NEXT)).all()
+    if not rows:
         return Recorded(0, 0)
-    parsed = [(event, parse(event.body, received_at=event.created_at)) for event in events]
-    bad = {event.id: each.problem for event, each in parsed if each.problem is not None}
-    good = [(event, each) for event, each in parsed if each.problem is None]
+    # Ten thousand statuses take a tenth of a second to read: in a thread, so that requests under way go on.
+    waiting = await asyncio.to_thread(
+        lambda: [_Waiting(row.id, parse(row.body, received_at=row.created_at), row.is_first) for row in rows]
+    )
+    bad = {each.id: each.parsed.problem for each in waiting if each.parsed.problem is not None}
+    good = [each for each in waiting if each.parsed.problem is None]
     try:
         async with session.begin_nested():
-            await _apply(session, [each for _, each in good], keyring=keyring, settings=settings)
+            await _apply(session, good, keyring=keyring, settings=settings)
     except (SQLAlchemyError, AppError, ValueError) as poisoned:
         # One of them cannot be recorded: each gets a transaction of its own, so that it alone is set aside.
         log.warning("webhooks.one_by_one", bodies=len(good), error=type(poisoned).__name__)
-        for event, each in good:
+        for each in good:
             try:
                 async with session.begin_nested():
                     await _apply(session, [each], keyring=keyring, settings=settings)
             except (SQLAlchemyError, AppError, ValueError) as poison:
-                bad[event.id] = f"{type(poison).__name__}: {poison}"[:300]
-    await _mark(session, [event.id for event, _ in parsed if event.id not in bad], bad)
-    return Recorded(len(events), len(bad))
+                bad[each.id] = _sentence(poison)
+    await _mark(session, [each.id for each in waiting if each.id not in bad], bad)
+    return Recorded(len(waiting), len(bad))
+
+
+def _sentence(poison: Exception) -> str:
+    """What a person can work with: the database's own words without the statement, which holds personal data."""
+    cause = poison.orig if isinstance(poison, DBAPIError) and poison.orig is not None else poison
+    said = poison.message if isinstance(poison, AppError) else str(cause).partition("\n")[0]
+    return f"{type(cause).__name__}: {said}"[:300]
+
+
+_RECORDED = text(
+    "UPDATE webhook_events SET status = 'recorded', error = NULL, recorded_at = coalesce(recorded_at, now())"
+    " WHERE id = ANY(:ids)"
+).bindparams(array("ids", BigInteger()))
+_SET_ASIDE = text(
+    "UPDATE webhook_events e SET status = 'set_aside', error = b.error"
+    "  FROM unnest(:ids, :errors) AS b(id, error) WHERE e.id = b.id"
+).bindparams(array("ids", BigInteger()), array("errors", Text()))
 
 
 async def _mark(session: AsyncSession, done: Sequence[int], bad: dict[int, str]) -> None:
-    recorded = {"status": WebhookStatus.RECORDED, "recorded_at": func.now()}
-    await session.execute(update(WebhookEvent).where(WebhookEvent.id.in_(done)).values(recorded))
-    for event_id, problem in bad.items():
-        aside = {"status": WebhookStatus.SET_ASIDE, "error": problem, "recorded_at": func.now()}
-        await session.execute(update(WebhookEvent).where(WebhookEvent.id == event_id).values(aside))
-        log.warning("webhook.set_aside", webhook_id=event_id)
+    await session.execute(_RECORDED, {"ids": list(done)})
+    if bad:
+        await session.execute(_SET_ASIDE, {"ids": list(bad), "errors": list(bad.values())})
+        log.warning("webhooks.set_aside", webhook_ids=sorted(bad)[:20], count=len(bad))
 
 
-async def _apply(session: AsyncSession, those: Sequence[Parsed], *, keyring: Keyring, settings: Settings) -> None:
+async def _apply(session: AsyncSession, those: Sequence[_Waiting], *, keyring: Keyring, settings: Settings) -> None:
     now = utc_now()
-    reports = [report for parsed in those for report in parsed.reports]
+    bodies = [each.parsed for each in those]
+    reports = [report for parsed in bodies for report in parsed.reports]
     stopped = [report for report in reports if report.error_code == STOPPED_MARKETING]
     # Contacts before messages, and in the order of their ids: a batch that is being sent holds its contacts while it
     # writes its messages, so the other way round the two would wait for each other for ever.
-    await inbound.lock_people(session, those, stopped, now=now)
-    unmatched = await _unmatched(session, reports)
-    await messages.fold(session, [report for report in reports if report not in unmatched])
+    moved = [each for parsed in bodies for each in parsed.moves]
+    ending = await moves.concerned(session, moved)
+    await inbound.lock_people(session, bodies, stopped, also=ending, now=now)
+    matched, unmatched = await _match(session, reports)
+    await messages.fold(session, matched)
     await _park(session, unmatched)
     if stopped:
         await inbound.note_stopped(session, stopped, keyring=keyring, settings=settings, now=now)
-    said = [each for parsed in those for each in parsed.inbound]
+    said = [each for parsed in bodies for each in parsed.inbound]
     await inbound.record(session, said, keyring=keyring, settings=settings, now=now)
-    chosen = [each for parsed in those for each in parsed.preferences]
+    chosen = [each for parsed in bodies for each in parsed.preferences]
     await inbound.note_preferences(session, chosen, keyring=keyring, settings=settings, now=now)
-    for verdict in (each for parsed in those for each in parsed.templates):
-        if verdict.quality is not None:
-            await templates.set_quality(session, verdict.provider_id, verdict.quality)
-        elif verdict.event is not None:
-            changed = await templates.set_status(
-                session, verdict.provider_id, event=verdict.event, reason=verdict.reason
-            )
-            if changed is not None:
-                await breakers.follow_template(session, changed, now=now)
-    await _count_fields(session, sum((parsed.fields for parsed in those), Counter()))
+    for move in moved:
+        await moves.follow(session, move, keyring=keyring, settings=settings, now=now)
+    for event in (each for parsed in bodies for each in parsed.account):
+        await account_events.record(session, event, now=now)
+    fresh = [each.parsed.fields for each in those if each.is_first]
+    await _count_fields(session, sum(fresh, Counter()))
 
 
-async def _unmatched(session: AsyncSession, reports: Sequence[Report]) -> set[Report]:
-    """Reports about messages that are not here (yet)."""
-    ids = {report.message_id for report in reports if report.message_id}
-    known_ids = set(await session.scalars(select(Message.id).where(Message.id.in_(ids)))) if ids else set()
-    wamids = {report.wamid for report in reports if report.message_id is None and report.wamid}
-    known_wamids: set[str | None] = set()
-    if wamids:
-        known_wamids = set(await session.scalars(select(Message.wamid).where(Message.wamid.in_(wamids))))
-    return {
-        report
-        for report in reports
-        if (report.message_id not in known_ids if report.message_id else report.wamid not in known_wamids)
-    }
+_FIND = text(
+    """
+    SELECT r.place, coalesce(ours.id, theirs.id) AS id
+      FROM unnest(:places, :ids, :wamids) AS r(place, id, wamid)
+      LEFT JOIN messages ours ON ours.id = r.id
+      LEFT JOIN messages theirs ON ours.id IS NULL AND theirs.wamid = r.wamid
+    """
+).bindparams(array("places", BigInteger()), array("ids", Uuid()), array("wamids", Text()))
 
 
-async def _park(session: AsyncSession, reports: set[Report]) -> None:
+async def _match(session: AsyncSession, reports: Sequence[Report]) -> tuple[list[Report], list[Report]]:
+    """Reports about messages that are here, each with our id, and reports about messages that are not (yet).
+
+    The id that travelled along decides; one that is not ours was made by somebody else, so the wamid is asked next.
+    """
+    names = list(dict.fromkeys((report.message_id, report.wamid) for report in reports))
+    if not names:
+        return [], []
+    rows = await session.execute(
+        _FIND,
+        {
+            "places": list(range(len(names))),
+            "ids": [message_id for message_id, _ in names],
+            "wamids": [wamid for _, wamid in names],
+        },
+    )
+    found: dict[tuple[UUID | None, str | None], UUID] = {names[row.place]: row.id for row in rows if row.id}
+    matched, unmatched = [], []
+    for report in reports:
+        our_id = found.get((report.message_id, report.wamid))
+        if our_id is None:
+            unmatched.append(report)
+        elif our_id == report.message_id:
+            matched.append(report)
+        else:
+            matched.append(msgspec.structs.replace(report, message_id=our_id))
+    return matched, unmatched
+
+
+async def _park(session: AsyncSession, reports: Sequence[Report]) -> None:
     values = [
-        {"wamid": report.wamid, "status": report.kind, "report": msgspec.to_builtins(report)}
+        {
+            "wamid": report.wamid,
+            "status": report.kind,
+            "phone_number_id": report.phone_number_id,
+            "report": msgspec.to_builtins(report),
+        }
         for report in reports
         if report.wamid
     ]
-    if values:
-        await session.execute(insert(ParkedStatus).values(values).on_conflict_do_nothing())
+    for start in range(0, len(values), BATCH_PARKED):
+        some = insert(ParkedStatus).values(values[start : start + BATCH_PARKED])
+        await session.execute(some.on_conflict_do_nothing())
 
 
 async def match_parked(session: AsyncSession) -> int:
@@ -183,18 +249,25 @@ async def match_parked(session: AsyncSession) -> int:
             select(ParkedStatus)
             .join(Message, Message.wamid == ParkedStatus.wamid)
             .order_by(ParkedStatus.id)
-            .limit(BATCH)
+            .limit(BATCH_PARKED)
             .with_for_update(of=ParkedStatus, skip_locked=True)
         )
     )
     if found:
-        await messages.fold(session, [msgspec.convert(parked.report, Report) for parked in found])
+        reports = [msgspec.convert(parked.report, Report) for parked in found]
+        # Their message is found by the wamid: an id that travelled along may be somebody else's.
+        await messages.fold(session, [msgspec.structs.replace(report, message_id=None) for report in reports])
         await session.execute(delete(ParkedStatus).where(ParkedStatus.id.in_([parked.id for parked in found])))
     return len(found)
 
 
 async def _count_fields(session: AsyncSession, fields: Counter[tuple[str, bool]]) -> None:
+    by_name: dict[str, tuple[bool, int]] = {}
     for (name, known), count in sorted(fields.items()):
-        put = insert(WebhookField).values(name=name, known=known, count=count)
-        counted = {"count": WebhookField.count + count, "known": known, "last_at": func.now()}
-        await session.execute(put.on_conflict_do_update(index_elements=["name"], set_=counted))
+        by_name[name] = (known, count + by_name.get(name, (known, 0))[1])
+    if not by_name:
+        return
+    values = [{"name": name, "known": known, "count": count} for name, (known, count) in by_name.items()]
+    put = insert(WebhookField).values(values)
+    counted = {"count": WebhookField.count + put.excluded.count, "known": put.excluded.known, "last_at": func.now()}
+    await session.execute(put.on_conflict_do_update(index_elements=["name"], set_=counted))

@@ -31,6 +31,7 @@ class ProviderError:
     next_step: str
     action: Action
     limiter: bool = False  # a limiter refused: it is no delivery failure
+    wait_s: float = 0.0  # the least pause before it is tried again
 
     @property
     def retryable(self) -> bool:
@@ -42,8 +43,10 @@ class ProviderError:
         return "They can be part of a later campaign." if self.retryable else self.next_step
 
 
-def _rows(action: Action, *rows: tuple[int, str, str], limiter: bool = False) -> list[ProviderError]:
-    return [ProviderError(code, meaning, step, action, limiter) for code, meaning, step in rows]
+def _rows(
+    action: Action, *rows: tuple[int, str, str], limiter: bool = False, wait_s: float = 0.0
+) -> list[ProviderError]:
+    return [ProviderError(code, meaning, step, action, limiter, wait_s) for code, meaning, step in rows]
 
 
 _WAIT = "Nothing to do: it is tried again by itself."
@@ -58,24 +61,30 @@ _TABLE = [
         (1, "The provider could not process the request", _WAIT),
         (2, "The provider is down or overloaded", _WAIT),
         (131000, "Something went wrong at the provider", _WAIT),
-        (131016, "The service is unavailable", _WAIT),
-        (131057, "The account is in maintenance, for example while its throughput is raised", _WAIT),
         (133004, "The server is temporarily unavailable", _WAIT),
     ),
+    *_rows(Action.RETRY, (131016, "The service is unavailable", _WAIT), wait_s=5),
+    *_rows(
+        Action.RETRY,
+        (131057, "The account is in maintenance, for example while its throughput is raised", _WAIT),
+        wait_s=60,
+    ),
+    *_rows(Action.RETRY, (130429, "The number's throughput is used up", _WAIT), limiter=True, wait_s=1),
     *_rows(
         Action.RETRY,
         (4, "The app called too often", _WAIT),
         (80007, "The account called management functions too often", _WAIT),
         (80008, "The account called management functions too often", _WAIT),
-        (130429, "The number's throughput is used up", _WAIT),
         (131056, "Too many messages to the same person", _WAIT),
         limiter=True,
+        wait_s=60,
     ),
+    *_rows(Action.RETRY_LATE, (132069, "The flow is throttled", "Wait an hour."), wait_s=3600),
+    *_rows(Action.RETRY_LATE, (133015, "The number was deleted a moment ago", "Wait five minutes."), wait_s=300),
     *_rows(
         Action.RETRY_LATE,
-        (132069, "The flow is throttled", "Wait an hour."),
-        (133015, "The number was deleted a moment ago", "Wait five minutes."),
         (134101, "The template is still being synchronised with ads", "Wait ten minutes."),
+        wait_s=600,
     ),
     *_rows(
         Action.REFRESH_TOKEN,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from core.statuses import Category
+from core.statuses import Category, RateCategory
 
 MAX_WEBHOOK_BYTES = 3 * 1024 * 1024
 EARLIEST_S = 1_230_768_000  # 2009-01-01
@@ -36,6 +36,13 @@ def items(raw: Raw) -> list[Raw]:
     return read(raw, list[Raw]) or []
 
 
+def texts(value: Any) -> str | None:
+    """A text, or a number as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value)
+
+
 class Change(Struct):
     field: str = ""
     value: Raw = ABSENT
@@ -43,6 +50,7 @@ class Change(Struct):
 
 class Entry(Struct):
     id: str | int = ""
+    time: Raw = ABSENT  # int; stands on fields about the account
     changes: Raw = ABSENT  # Change
 
 
@@ -75,20 +83,38 @@ class ErrorItem(Struct):
     code: int | str = 0
 
 
-class Pricing(Struct):
+class PlainError(Struct, gc=False):
+    code: int
+
+
+class PlainPricing(Struct, gc=False):
     billable: bool | None = None
     type: str | None = None
     category: str | None = None
 
 
+class PlainStatus(Struct):
+    """A status exactly as documented, which nearly all are: a thousand of them are read in one go."""
+
+    id: str
+    status: str
+    timestamp: str
+    biz_opaque_callback_data: str | None = None
+    pricing: PlainPricing | None = None
+    errors: list[PlainError] | None = None
+
+
 class StatusItem(Struct):
-    """One status of one message. `timestamp` is seconds as text; milliseconds have been seen."""
+    """One status of one message, whatever shape its parts have.
+
+    `timestamp` is seconds as text; milliseconds have been seen.
+    """
 
     id: str
     status: str
     timestamp: str | int
     biz_opaque_callback_data: Raw = ABSENT  # str
-    pricing: Raw = ABSENT  # Pricing
+    pricing: Raw = ABSENT  # PlainPricing
     errors: Raw = ABSENT  # ErrorItem
 
     def error_code(self) -> int | None:
@@ -124,6 +150,29 @@ class InteractiveBody(Struct):
     list_reply: ReplyBody | None = None
 
 
+class Captioned(Struct):
+    caption: str | None = None
+
+
+class EditBody(Struct):
+    """A message that replaces an earlier one of the same person."""
+
+    message: Raw = ABSENT  # InboundItem, without an id of its own
+
+
+class EditedItem(Struct):
+    text: Raw = ABSENT  # TextBody
+
+
+class SystemBody(Struct):
+    """The account behind an address changed: a new number, a new user id, or both."""
+
+    type: str = ""
+    wa_id: str | None = None
+    user_id: str | None = None
+    previous_user_id: str | None = None
+
+
 class InboundItem(Struct):
     """One message a person sent."""
 
@@ -136,13 +185,25 @@ class InboundItem(Struct):
     text: Raw = ABSENT  # TextBody
     button: Raw = ABSENT  # ButtonBody
     interactive: Raw = ABSENT  # InteractiveBody
+    image: Raw = ABSENT  # Captioned
+    video: Raw = ABSENT  # Captioned
+    document: Raw = ABSENT  # Captioned
+    edit: Raw = ABSENT  # EditBody
+    system: Raw = ABSENT  # SystemBody
 
     def words(self) -> str | None:
-        """What the person said, in text or by the label they tapped."""
+        """What the person said: in text, under a picture, in a correction, or by the label they tapped."""
         if (said := read(self.text, TextBody)) is not None:
             return said.body
         if (button := read(self.button, ButtonBody)) is not None:
             return button.text
+        if (edit := read(self.edit, EditBody)) is not None:
+            edited = read(edit.message, EditedItem)
+            corrected = read(edited.text, TextBody) if edited else None
+            return corrected.body if corrected else None
+        for media in (self.image, self.video, self.document):
+            if (shown := read(media, Captioned)) is not None:
+                return shown.caption
         tapped = self._tapped()
         return tapped.title if tapped else None
 
@@ -179,19 +240,14 @@ class MessagesValue(Struct):
     messages: Raw = ABSENT  # InboundItem
     statuses: Raw = ABSENT  # StatusItem
     user_preferences: Raw = ABSENT  # Preference
+    user_actions: Raw = ABSENT  # UserAction
+    errors: Raw = ABSENT  # ErrorItem: something is wrong with the app or the account
 
 
-class TemplateStatusValue(Struct):
-    event: str = ""
-    message_template_id: int | str = ""
-    message_template_name: str = ""
-    message_template_language: str = ""
-    reason: str | None = None
+class UserAction(Struct):
+    """What a person did with a message of the marketing endpoint; it names no message."""
 
-
-class TemplateQualityValue(Struct):
-    message_template_id: int | str = ""
-    new_quality_score: str = ""
+    action_type: str = ""
 
 
 class SentMessage(Struct):
@@ -265,6 +321,20 @@ def instant(timestamp: str | int) -> datetime:
     if not EARLIEST_S <= seconds < LATEST_S:
         raise ValueError("the time stamp is out of range")
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def priced_as(word: str | None) -> RateCategory | None:
+    """What the provider charged a message as; None for what no rate card has, such as `referral_conversion`.
+
+    Spelled with `-` or `_`; messages in groups are charged like others, and `marketing_lite` is marketing.
+    """
+    plain = (word or "").lower().replace("-", "_").removeprefix("group_")
+    plain = _ALSO_CALLED.get(plain, plain)
+    return RateCategory(plain) if plain in _PRICED else None
+
+
+_ALSO_CALLED = {"marketing_lite": "marketing", "authentication_international": "authentication_abroad"}
+_PRICED = frozenset(category.value for category in RateCategory)
 
 
 def category_of(word: str) -> Category:

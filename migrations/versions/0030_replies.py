@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0030"
-down_revision = "0006"
+down_revision = "0021"
 
 KINDS = (
     "stop_confirmed",

@@ -124,16 +124,86 @@ def test_an_import_shows_verdicts_that_add_up(dashboard: Visit) -> None:
     assert "12 is no phone number" in said(at)
 
 
-def test_audiences_are_listed_and_a_rule_is_previewed_as_a_sentence(dashboard: Visit) -> None:
+def test_audiences_are_listed_and_a_rule_is_counted_when_asked(dashboard: Visit) -> None:
     at = dashboard(Role.MARKETER, "audiences")
     assert "Nobody yet" in said(at)
     assert "Fill in a condition" in at.info[0].value
 
-    at.text_input(key="value_0").set_value("DE").run()
+    typed = next(field for field in at.text_input if field.placeholder == "DE, AT")
+    at.text_input(key=typed.key).set_value("de, at").run()
 
     assert not at.exception
-    assert "People where: country is DE" in said(at)
+    assert "People who: country is one of de or at" in said(at)
+    assert "by the database's guess; quick to count" in said(at)
+    assert not at.metric, "nothing is counted before somebody asks"
+    at.button(key="count_rule").click().run()
+    assert not at.exception
     assert "People" in [tile.label for tile in at.metric]
+
+
+def test_a_rule_with_nested_groups_is_built_saved_edited_and_deleted(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "audiences")
+    root = next(button.key for button in at.button if str(button.key).startswith("add_group_"))
+    at.button(key=root).click().run()
+    kinds = [box.key for box in at.selectbox if str(box.key).startswith("kind_")]
+    assert len(kinds) == 2
+    at.selectbox(key=kinds[0]).set_value("did").run()
+    at.selectbox(key=kinds[1]).set_value("tag").run()
+    typed = next(field for field in at.text_input if field.placeholder == "vip, press")
+    at.text_input(key=typed.key).set_value("vip").run()
+
+    assert not at.exception
+    assert "clicked a link in the last 90 days and has the tag vip" in said(at)
+    at.text_input(key="audience_name_").set_value("Fans")
+    at.button(key="save_audience_button").click().run()
+    assert not at.exception and not at.error, [each.value for each in at.error]
+    assert "Fans" in said(at)
+
+    fans = next(option for option in at.selectbox(key="closer").options if option == "Fans")
+    at.selectbox(key="closer").select(fans).run()
+    assert "It is not counted yet" in said(at)
+    at.button(key="edit_rule").click().run()
+    assert not at.exception and "Edit Fans" in said(at)
+    assert "clicked a link in the last 90 days and has the tag vip" in said(at)
+    at.button(key="leave_rule").click().run()
+    at.selectbox(key="closer").select(fans).run()
+    at.button(key="delete_audience").click().run()
+    assert not at.exception and "Fans" not in said(at)
+
+
+def test_a_contact_is_found_looked_at_edited_and_erased(dashboard: Visit) -> None:
+    at = dashboard(Role.COMPLIANCE, "contacts")
+    assert not at.exception and "Person" in [box.label for box in at.selectbox]
+    box = next(box for box in at.selectbox if box.label == "Person")
+    box.select_index(0).run()
+    assert not at.exception
+    assert {"Messages", "Clicks", "Orders", "Net revenue"} <= {tile.label for tile in at.metric}
+    assert "The message arrived of C1" in said(at) or "A message was prepared" in said(at)
+
+    at.text_input(key="edit_name").set_value("Renamed <b>Person</b>")
+    at.text_input(key="edit_country").set_value("XYZ")
+    at.button(key="save_contact").click().run()
+    assert "country" in at.error[0].value.lower()
+    at.text_input(key="edit_country").set_value("AT")
+    at.button(key="save_contact").click().run()
+    assert not at.exception and "Renamed" in said(at) and "<b>Person" not in said(at).replace("&lt;", "")
+
+    at.text_input(key="rights_reason").set_value("asked by letter").run()
+    at.button(key="rehearse").click().run()
+    assert "Goes for good" in said(at) and not at.error
+    at.checkbox(key="erase_sure").set_value(True).run()
+    assert not at.exception
+
+
+def test_a_search_for_nobody_says_so_and_marketers_do_not_erase(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "contacts")
+    at.text_input(key="contact_search").set_value("nobody like that").run()
+    assert "Nobody fits" in at.info[0].value
+
+    at.text_input(key="contact_search").set_value("").run()
+    next(box for box in at.selectbox if box.label == "Person").select_index(1).run()
+    assert not at.exception
+    assert "rights_reason" not in [field.key for field in at.text_input]
 
 
 def test_compliance_sees_the_ledger_and_asks_for_a_package(dashboard: Visit) -> None:
@@ -175,6 +245,7 @@ def test_an_auditor_finds_packages_but_not_people(dashboard: Visit) -> None:
         (Role.MARKETER, "new_campaign", "There is no audience yet"),
         (Role.MARKETER, "review", "Choose a campaign to review"),
         (Role.MARKETER, "audiences", "There is no audience yet"),
+        (Role.MARKETER, "contacts", "Nobody fits"),
         (Role.MARKETER, "imports", "Nothing has been imported yet"),
         (Role.AUDITOR, "compliance", "No package has been made yet"),
     ],

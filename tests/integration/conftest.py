@@ -11,11 +11,11 @@ from litestar import Litestar
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from api.app import create_app
-from api.state import HEARTBEAT
 from core import queue
 from core.clock import utc_now
 from core.db import make_engine
 from core.keys import Keyring
+from core.live import WORKER_HEARTBEAT
 from core.services import consents
 from core.settings import Settings
 from core.statuses import Role
@@ -66,7 +66,7 @@ async def stack(
         async with sessions.begin() as session:
             await consents.ensure_defaults(session, settings, keyring=keyring, now=utc_now())
         pool = await queue.connect(valkey_url)
-        await pool.set(HEARTBEAT, b"the tests work the jobs")
+        await pool.set(WORKER_HEARTBEAT, b"the tests work the jobs")
         whatsapp = WhatsAppClient.connect(
             settings.whatsapp_url,
             settings.whatsapp_access_token,

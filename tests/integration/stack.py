@@ -15,18 +15,19 @@ from core.services import people
 from core.settings import Settings
 from core.statuses import Role
 from sandbox.simulation import Sandbox
-from worker import exporting, hooks, importing, lake, recording, sending
+from worker import counting, expanding, exporting, hooks, importing, lake, recording, sending
 from worker.parts import Parts
 
 PASSWORD = "correct horse battery"
 JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
-    "expand_campaign": sending.expand_campaign,
+    "expand_campaign": expanding.expand_campaign,
     "send_messages": sending.send_messages,
     "record_webhooks": recording.record_webhooks,
     "run_import": importing.run_import,
     "build_audit": exporting.build_audit,
     "refresh_lake": lake.refresh_lake,
     "deliver_hooks": hooks.deliver_hooks,
+    "count_audience": counting.count_audience,
 }
 
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from core.clock import utc_now
@@ -75,8 +74,7 @@ async def a_permit(stack: Stack) -> AsyncIterator[SendPermit]:
 
 
 async def outcome_of(stack: Stack, url: str) -> object:
-    client = WhatsAppClient.connect(url, "token", version="v26.0")
-    client.http.timeout = httpx.Timeout(0.5)
+    client = WhatsAppClient.connect(url, "token", version="v26.0", timeout_s=0.5)
     async with a_permit(stack) as permit:
         outcome = await client.send(permit, "200000000000002", CONTENT)
     await client.aclose()

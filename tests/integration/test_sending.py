@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,17 +11,18 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, update
 
-from api.state import HEARTBEAT
 from core.clock import utc_now
-from core.models import Campaign, Message, MessageEvent
+from core.db import driver
+from core.live import WORKER_HEARTBEAT
+from core.models import Campaign, Message, MessageEvent, PersonReached, Sender
 from core.services import messages, senders
-from core.services.messages import Report
+from core.services.messages import Claimed, Permitted, Report
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind
 from core.whatsapp.client import WhatsAppClient
 from sandbox.faults import Fault
 from tests.factories import a_campaign, a_sender, a_template, an_audience, an_import, consenting, csv_of, launched
 from tests.integration.stack import Stack
-from worker import sending
+from worker import expanding, sending
 from worker.sending import Lane
 
 PEOPLE = [f"+4917012345{number:02d}" for number in range(30)]
@@ -33,9 +35,27 @@ async def a_running_campaign(stack: Stack, people: list[str] = PEOPLE, **changes
     await an_import(stack, csv_of([consenting(phone) for phone in people]))
     campaign = await launched(stack, await a_campaign(stack, sender, template, await an_audience(stack), **changes))
     stack.bells.waiting.clear()
-    await sending.expand_campaign(stack.ctx, campaign["id"])
+    await expanding.expand_campaign(stack.ctx, campaign["id"])
     stack.bells.waiting.clear()
     return campaign
+
+
+async def a_claim(stack: Stack, campaign: dict[str, Any], limit: int) -> list[Claimed]:
+    async with driver(stack.sessions) as connection:
+        return await messages.claim(connection, UUID(campaign["sender_id"]), UUID(campaign["id"]), limit=limit)
+
+
+async def permit(stack: Stack, those: list[Claimed]) -> set[UUID]:
+    """What may be sent of it."""
+    permits = [Permitted(claimed.id, claimed.attempt, 1, 1, utc_now()) for claimed in those]
+    async with driver(stack.sessions) as connection:
+        return await messages.write_permits(connection, permits)
+
+
+async def end_leases(stack: Stack) -> None:
+    async with stack.sessions.begin() as session:
+        over = utc_now() - timedelta(seconds=1)
+        await session.execute(update(Message).where(Message.status == "sending").values(lease_until=over))
 
 
 async def statuses(stack: Stack) -> Counter[str]:
@@ -59,8 +79,7 @@ async def test_ten_workers_at_once_send_each_message_once(stack: Stack) -> None:
 async def test_a_claim_takes_no_more_than_it_was_asked_for(stack: Stack) -> None:
     campaign = await a_running_campaign(stack)
 
-    async with stack.sessions.begin() as session:
-        claimed = await messages.claim(session, UUID(campaign["sender_id"]), UUID(campaign["id"]), limit=7)
+    claimed = await a_claim(stack, campaign, 7)
 
     assert len(claimed) == 7
     assert await statuses(stack) == {"sending": 7, "queued": 23}
@@ -73,26 +92,47 @@ async def test_expanding_again_after_a_crash_makes_no_row_twice(stack: Stack) ->
             update(Campaign).values(status=CampaignStatus.EXPANDING, expand_cursor=None, expanded_at=None)
         )
 
-    await sending.expand_campaign(stack.ctx, campaign["id"])
+    await expanding.expand_campaign(stack.ctx, campaign["id"])
 
     assert await statuses(stack) == {"queued": 30}
 
 
-async def test_a_worker_killed_after_the_claim_leaves_messages_unknown_and_never_sends_them_again(
-    stack: Stack,
-) -> None:
+async def test_what_a_killed_worker_had_claimed_is_sent_later_unless_a_request_may_have_left(stack: Stack) -> None:
     campaign = await a_running_campaign(stack)
-    async with stack.sessions.begin() as session:
-        await messages.claim(session, UUID(campaign["sender_id"]), UUID(campaign["id"]), limit=5)
-        await session.execute(
-            update(Message).where(Message.status == "sending").values(lease_until=utc_now() - timedelta(seconds=1))
-        )
+    claimed = await a_claim(stack, campaign, 5)
+    await permit(stack, claimed[:2])
+    await end_leases(stack)
 
     await sending.ring_due(stack.ctx)
     await sending.send_messages(stack.ctx, campaign["sender_id"])
 
-    assert (await statuses(stack))["unknown"] == 5
-    assert sum(accepted_by_provider(stack).values()) == 25
+    assert (await statuses(stack))["unknown"] == 2
+    assert sum(accepted_by_provider(stack).values()) == 28
+    assert set(accepted_by_provider(stack).values()) == {1}
+
+
+async def test_a_worker_that_stood_still_past_its_lease_has_lost_its_claim(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:4])
+    held = await a_claim(stack, campaign, 4)
+    await end_leases(stack)
+    await sending.ring_due(stack.ctx)
+    taken_by_another = await a_claim(stack, campaign, 3)
+
+    assert {claimed.id for claimed in taken_by_another} < {claimed.id for claimed in held}
+    assert await permit(stack, held) == set()
+    assert await permit(stack, taken_by_another) == {claimed.id for claimed in taken_by_another}
+
+
+async def test_a_worker_that_lives_keeps_its_claim_however_long_it_takes(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:2])
+    held = await a_claim(stack, campaign, 2)
+    await end_leases(stack)
+    async with stack.sessions.begin() as session:
+        await messages.renew_leases(session, [claimed.id for claimed in held])
+
+    await sending.ring_due(stack.ctx)
+
+    assert await statuses(stack) == {"sending": 2}
 
 
 async def test_an_answer_that_never_came_is_unknown_until_the_webhook_settles_it(stack: Stack) -> None:
@@ -128,7 +168,7 @@ async def test_a_throttled_message_is_tried_again_and_each_attempt_is_kept(stack
 
 async def test_the_last_refused_attempt_is_recorded_as_failed(stack: Stack) -> None:
     campaign = await a_running_campaign(stack, PEOPLE[:1])
-    stack.sandbox.faults.replace({"rate_limited": Fault()})
+    stack.sandbox.faults.replace({"error": Fault(code=131000, status=500)})
 
     for _ in range(messages.MAX_ATTEMPTS):
         async with stack.sessions.begin() as session:
@@ -137,7 +177,7 @@ async def test_the_last_refused_attempt_is_recorded_as_failed(stack: Stack) -> N
 
     async with stack.sessions() as session:
         failed = (await session.scalars(select(Message))).one()
-    assert (failed.status, failed.error_code, failed.attempt) == (DeliveryStatus.FAILED, 130429, messages.MAX_ATTEMPTS)
+    assert (failed.status, failed.error_code, failed.attempt) == (DeliveryStatus.FAILED, 131000, messages.MAX_ATTEMPTS)
 
 
 async def test_a_connection_that_was_never_made_is_tried_again(stack: Stack) -> None:
@@ -220,7 +260,7 @@ async def test_a_campaign_says_why_it_does_not_move(stack: Stack) -> None:
     url = f"/api/campaigns/{campaign['id']}"
 
     assert (await stack.client.get(url)).json()["waiting"] is None
-    await stack.parts.valkey.delete(HEARTBEAT)
+    await stack.parts.valkey.delete(WORKER_HEARTBEAT)
     assert (await stack.client.get(url)).json()["waiting"]["reason"] == "no_worker"
     async with stack.sessions.begin() as session:
         await session.execute(
@@ -328,7 +368,7 @@ async def test_variants_and_holdout_are_split_as_planned_and_the_balance_adds_up
 
     review = (await launched(stack, campaign))["review"]
     stack.bells.waiting.clear()
-    await sending.expand_campaign(stack.ctx, campaign["id"])
+    await expanding.expand_campaign(stack.ctx, campaign["id"])
 
     async with stack.sessions() as session:
         rows = await session.execute(
@@ -343,3 +383,99 @@ async def test_variants_and_holdout_are_split_as_planned_and_the_balance_adds_up
     assert sum(counts.values()) + held == 400
     assert abs(held - 400 * share) < 40
     assert abs(max(counts.values()) - min(counts.values())) < 70
+
+
+async def with_tier(stack: Stack, tier: str) -> None:
+    async with stack.sessions.begin() as session:
+        await session.execute(update(Sender).values(limit_tier=tier))
+
+
+async def test_the_portfolio_s_allowance_is_never_overdrawn_and_says_when_it_goes_on(stack: Stack) -> None:
+    people = [f"+49170123456{number:02d}" for number in range(60)]
+    campaign = await a_running_campaign(stack, people)
+    await with_tier(stack, "TIER_50")
+
+    await asyncio.gather(*(sending.send_messages(stack.ctx, campaign["sender_id"]) for _ in range(3)))
+
+    assert sum(accepted_by_provider(stack).values()) == 50
+    waiting = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["waiting"]
+    assert waiting["reason"] == "portfolio_allowance"
+    assert waiting["until"] is not None
+    async with stack.sessions.begin() as session:
+        await session.execute(update(PersonReached).values(reached_at=utc_now() - timedelta(hours=24, seconds=1)))
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+    assert accepted_by_provider(stack) == Counter(phone.lstrip("+") for phone in people)
+
+
+async def test_what_an_earlier_campaign_still_has_to_send_is_not_given_to_a_later_one(stack: Stack) -> None:
+    people = [f"+49170123456{number:02d}" for number in range(60)]
+    first = await a_running_campaign(stack, people)
+    audience = first["audience_id"]
+    template = (await stack.client.get("/api/templates")).json()["items"][0]
+    plan = await a_campaign(stack, {"id": first["sender_id"]}, template, {"id": audience}, name="second")
+    reviewed = (await stack.client.post(f"/api/campaigns/{plan['id']}/review")).json()
+    assert reviewed["allowance"] is None
+    second = await launched(stack, plan)
+    await sending.expand_campaign(stack.ctx, second["id"])
+    await with_tier(stack, "TIER_50")
+    async with stack.sessions() as session:
+        sender = await senders.get(session, UUID(first["sender_id"]))
+
+    refused = await sending.send_batch(stack.parts, sender, Lane(UUID(second["id"]), None), 50)
+    taken = await sending.send_batch(stack.parts, sender, Lane(UUID(first["id"]), None), 50)
+
+    assert (refused, taken) == (0, 50)
+
+
+async def test_people_the_gate_refused_do_not_use_up_the_allowance(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:4])
+    await with_tier(stack, "TIER_50")
+    withdrawal = {
+        "phone": PEOPLE[0],
+        "action": "opt_out",
+        "source_record_id": "call 1",
+        "occurred_at": utc_now().isoformat(),
+        "method": "call",
+    }
+    assert (await stack.client.post("/api/consents", json=withdrawal)).is_success
+
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+
+    async with stack.sessions() as session:
+        assert await session.scalar(select(func.count()).select_from(PersonReached)) == 3
+
+
+async def test_a_provider_that_cannot_be_reached_costs_no_attempt_and_is_named(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:2])
+    nobody = WhatsAppClient.connect("http://127.0.0.1:9", "token", version="v26.0")
+    away = replace(stack.parts, whatsapp=nobody)
+    async with stack.sessions() as session:
+        sender = await senders.get(session, UUID(campaign["sender_id"]))
+
+    for _ in range(messages.MAX_ATTEMPTS + 1):
+        async with stack.sessions.begin() as session:
+            await session.execute(update(Message).values(not_before=utc_now()))
+        assert await sending.send_batch(away, sender, Lane(UUID(campaign["id"]), None)) == 2
+    async with stack.sessions.begin() as session:
+        await session.execute(update(Message).values(not_before=utc_now()))
+    waiting = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["waiting"]
+    await nobody.aclose()
+
+    assert waiting["reason"] == "provider_down"
+    assert await statuses(stack) == {"queued": 2}
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+    assert accepted_by_provider(stack) == Counter(phone.lstrip("+") for phone in PEOPLE[:2])
+
+
+async def test_a_limiter_s_refusals_never_make_a_message_fail(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:1])
+    stack.sandbox.faults.replace({"rate_limited": Fault()})
+
+    for _ in range(messages.MAX_ATTEMPTS + 2):
+        async with stack.sessions.begin() as session:
+            await session.execute(update(Message).values(not_before=utc_now()))
+        await sending.send_messages(stack.ctx, campaign["sender_id"])
+
+    assert await statuses(stack) == {"queued": 1}
+    waiting = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["waiting"]
+    assert waiting["reason"] in ("throttled", "not_before")

@@ -2,11 +2,15 @@
 
 import asyncio
 import random
+from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from worker.throttle import MOST_AHEAD_S, Limit, reserve
+from core import live
+from worker.throttle import MOST_AHEAD_S, PAIR_BURST, PAIR_EVERY_S, Limit, count_inbound, pace, slow_down, start
 
 
 async def handed_out(valkey: Redis, limits: list[Limit], *, workers: int, seconds: float, most: int) -> list[float]:
@@ -19,7 +23,7 @@ async def handed_out(valkey: Redis, limits: list[Limit], *, workers: int, second
         ends = loop.time() + seconds
         while loop.time() < ends:
             asked_at = loop.time()
-            slots = await reserve(valkey, limits, draw.randint(1, most))
+            slots = await pace(valkey, limits, draw.randint(1, most))
             answered_at = loop.time()
             if slots.count:
                 # The clock was read in Valkey at some instant between the two; the middle is off by half at most.
@@ -60,7 +64,71 @@ async def test_of_several_limits_the_tightest_decides(valkey_url: str) -> None:
 
 async def test_slots_are_not_handed_out_far_ahead(valkey_url: str) -> None:
     async with Redis.from_url(valkey_url) as valkey:
-        while (slots := await reserve(valkey, [Limit("number", 10)], 2)).count:
+        while (slots := await pace(valkey, [Limit("number", 10)], 2)).count:
             assert slots.wait_s <= MOST_AHEAD_S
 
     assert slots.wait_s > MOST_AHEAD_S
+
+
+# Every example has a limit of its own, so that they may share the server.
+VIRTUAL = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EPOCH_US = 1_800_000_000_000_000
+STEPS = st.lists(st.tuples(st.integers(0, 700_000), st.integers(1, 50)), min_size=5, max_size=60)
+
+
+@VIRTUAL
+@given(st.sampled_from([1, 7, 80, 1000]), STEPS)
+def test_no_window_of_a_second_is_overfull_whatever_is_asked_when(
+    valkey_url: str, per_second: int, steps: list[tuple[int, int]]
+) -> None:
+    async def play() -> list[float]:
+        limit, now, starts = Limit(f"number:{uuid4()}", per_second), EPOCH_US, []
+        async with Redis.from_url(valkey_url) as valkey:
+            for later, wanted in steps:
+                now += later
+                begun = await start(valkey, limit, [uuid4() for _ in range(wanted)], within_s=0.1, now_us=now)
+                if begun is not None:
+                    assert begun.wait_s <= 0.1
+                    starts += [now / 1e6 + begun.wait_s + at * begun.spacing_s for at in range(wanted)]
+        return starts
+
+    starts = asyncio.run(play())
+
+    assert starts == sorted(starts)
+    for at, first in enumerate(starts):
+        assert sum(1 for other in starts[at : at + per_second + 2] if other < first + 1 - 1e-6) <= per_second
+
+
+@VIRTUAL
+@given(st.lists(st.tuples(st.integers(0, 40_000_000), st.integers(1, 20)), min_size=3, max_size=40))
+def test_no_person_gets_more_than_the_pair_limit_in_any_window(valkey_url: str, steps: list[tuple[int, int]]) -> None:
+    async def play() -> list[float]:
+        limit, person, now, sent = Limit(f"number:{uuid4()}", 1000), uuid4(), EPOCH_US, []
+        async with Redis.from_url(valkey_url) as valkey:
+            for later, wanted in steps:
+                now += later
+                begun = await start(valkey, limit, [person] * wanted, within_s=0.1, now_us=now)
+                assert begun is not None
+                sent += [now / 1e6 for held_s in begun.held_s if not held_s]
+        return sent
+
+    sent = asyncio.run(play())
+
+    for at, first in enumerate(sent):
+        for number, last in enumerate(sent[at:], start=1):
+            assert number <= PAIR_BURST + (last - first) / PAIR_EVERY_S + 1e-6
+    assert len(sent) >= min(PAIR_BURST, sum(wanted for _, wanted in steps))
+
+
+async def test_what_comes_in_makes_room_and_a_refusal_slows_down(valkey_url: str) -> None:
+    limit = Limit(f"sender:{uuid4()}", 100)
+    async with Redis.from_url(valkey_url) as valkey:
+        await count_inbound(valkey, limit, 40)
+        late = await start(valkey, limit, [uuid4()], within_s=1.0)
+        assert late is not None and 0.3 < late.wait_s <= 0.41
+        assert await start(valkey, limit, [uuid4()], within_s=0.1) is None
+
+        await slow_down(valkey, limit.name)
+        slower = await start(valkey, limit, [uuid4()], within_s=1.0)
+        assert slower is not None and slower.spacing_s > 1.3 * late.spacing_s
+        assert 0.69 < await live.share(valkey, limit.name) < 0.75

@@ -22,7 +22,7 @@ from core.models import Contact, InboundMessage, Message, PendingWithdrawal, Web
 from core.whatsapp.signature import sign
 from tests.factories import a_campaign, a_sender, a_template, an_audience, an_import, consenting, csv_of, launched
 from tests.integration.stack import Stack
-from worker import recording, sending
+from worker import expanding, recording, sending
 
 PEOPLE = [f"+4917012345{number:02d}" for number in range(6)]
 NUMBER = {"display_phone_number": "15550001111", "phone_number_id": "200000000000002"}
@@ -77,7 +77,7 @@ async def a_sent_campaign(stack: Stack) -> list[tuple[str, str]]:
     campaign = await launched(stack, await a_campaign(stack, sender, template, await an_audience(stack)))
     stack.bells.waiting.clear()
     await stack.parts.whatsapp.http.delete("/v26.0/100000000000001/subscribed_apps")
-    await sending.expand_campaign(stack.ctx, campaign["id"])
+    await expanding.expand_campaign(stack.ctx, campaign["id"])
     await sending.send_messages(stack.ctx, sender["id"])
     stack.bells.waiting.clear()
     async with stack.sessions.begin() as session:

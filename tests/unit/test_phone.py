@@ -112,6 +112,26 @@ def test_a_number_written_out_is_read_back(number: str, style: str) -> None:
     assert {parse(form, region="ZZ").match_key for form in equivalents(first.e164)} == {first.match_key}
 
 
+PLAIN = st.one_of(
+    st.from_regex(r"\A\+[1-9][0-9]{6,14}\Z"),
+    st.from_regex(r"\A\+(81|49|33|91|43|972|351|886)[0-9]{6,11}\Z"),
+    ORDINARY,
+)
+
+
+@given(PLAIN)
+def test_a_plain_number_is_what_libphonenumber_says(number: str) -> None:
+    """Digits that are complete are read by a shorter way; the space sends the same number the long way."""
+    assert outcome(number) == outcome(f"{number[:3]} {number[3:]}")
+
+
+def outcome(number: str) -> object:
+    try:
+        return parse(number, region="ZZ")
+    except PhoneError as refused:
+        return refused.fault
+
+
 @given(st.text(max_size=20))
 def test_any_text_is_a_number_or_a_reason(raw: str) -> None:
     try:

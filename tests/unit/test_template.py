@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import template
+from core import template, template_rules
 from core.errors import RuleViolation
+from core.template import Form
 
 BODY = {"type": "BODY", "text": "Hello {{1}}, {{2}} off.", "example": {"body_text": [["Ana", "20 %"]]}}
 LINK = {"type": "URL", "text": "Shop", "url": "https://a.example/{{1}}", "example": ["r/x"]}
@@ -33,7 +34,7 @@ def test_holes_are_found_in_reading_order() -> None:
 def test_what_is_filled_in_is_what_is_shown_and_what_is_sent() -> None:
     values = {"body.1": "Ana", "body.2": "{{1}}", "button.0": "r/abc"}
     assert template.render(buttons(LINK, REPLY), values)["body"] == "Hello Ana, {{1}} off."
-    sent = template.send_content("t", "en", "positional", buttons(LINK, REPLY), values)["template"]["components"]
+    sent = Form.of("t", "en", "positional", buttons(LINK, REPLY)).content(values)["template"]["components"]
     assert sent[0] == {
         "type": "body",
         "parameters": [{"type": "text", "text": "Ana"}, {"type": "text", "text": "{{1}}"}],
@@ -75,18 +76,19 @@ def test_what_is_filled_in_is_what_is_shown_and_what_is_sent() -> None:
 )
 def test_a_definition_the_provider_would_refuse_is_refused(components: list[Any]) -> None:
     with pytest.raises(RuleViolation):
-        template.check_definition("offer", components, "positional")
+        template_rules.check_definition("offer", components, "positional")
 
 
 @pytest.mark.parametrize("name", ["", "Offer", "an offer", "offer\n", "ü", "x" * 513])
 def test_names_are_lower_case_letters_digits_and_underscores(name: str) -> None:
     with pytest.raises(RuleViolation):
-        template.check_definition(name, [BODY], "positional")
+        template_rules.check_definition(name, [BODY], "positional")
 
 
 def test_values_the_provider_would_refuse_are_named() -> None:
     def problems(**values: str) -> list[str]:
-        return list(template.parameter_problems([BODY], {"body.1": "Ana", "body.2": "20 %", **values}))
+        form = Form.of("offer", "en", "positional", [BODY])
+        return list(form.problems({"body.1": "Ana", "body.2": "20 %", **values}))
 
     assert problems() == []
     assert problems(**{"body.1": ""}) == ["body.1 is empty"]
@@ -109,10 +111,11 @@ def test_any_components_pass_or_are_refused_and_what_passes_can_be_rendered(
     components: list[dict[str, Any]], parameter_format: str
 ) -> None:
     try:
-        template.check_definition("offer", components, parameter_format)
+        template_rules.check_definition("offer", components, parameter_format)
     except RuleViolation:
         return
     values = {hole.key: "x" for hole in template.placeholders(components)}
     template.render(components, values)
-    list(template.parameter_problems(components, values))
-    template.send_content("offer", "en", parameter_format, components, values)
+    form = Form.of("offer", "en", parameter_format, components)
+    list(form.problems(values))
+    form.content(values)

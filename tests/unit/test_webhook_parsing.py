@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.statuses import EventKind
+from core.whatsapp.account_events import template_id
 from core.whatsapp.payloads import instant
 from core.whatsapp.webhooks import parse, speaks_for_people
 
@@ -71,7 +72,7 @@ def put(document: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def test_everything_a_body_says_is_found() -> None:
-    parsed = parse(json.dumps(BODY).encode())
+    parsed = parse(json.dumps(BODY).encode(), received_at=NOW)
 
     (report,) = parsed.reports
     assert (report.kind, report.error_code, report.wamid) == (EventKind.FAILED, 131049, "wamid.SIM1")
@@ -85,7 +86,7 @@ def test_everything_a_body_says_is_found() -> None:
     )
     assert (words.words, words.user_id, words.profile_name) == ("Hi", "BR.9a8b7c6d5e", "Ana")
     assert [preference.value for preference in parsed.preferences] == ["stop"]
-    assert [(verdict.event, verdict.provider_id) for verdict in parsed.templates] == [("PAUSED", "300000000000003")]
+    assert [(event.word, template_id(event)) for event in parsed.account] == [("paused", "300000000000003")]
     assert all(known for _, known in parsed.fields) and parsed.problem is None
 
 
@@ -109,7 +110,7 @@ def test_any_part_may_be_anything(place: tuple[Any, ...], junk: Any) -> None:
     if place[:6] != ("entry", 0, "changes", 0, "value", "messages") and len(place) > 5:
         assert {"wamid.SIMIN2", "wamid.SIMIN3"} <= {inbound.provider_id for inbound in parsed.inbound}
     if place[:2] != ("entry", 1) and len(place) > 1:
-        assert len(parsed.templates) == 1
+        assert len(parsed.account) == 1
     for text in (each for inbound in parsed.inbound for each in (inbound.words, inbound.wa_id, inbound.user_id)):
         assert "\0" not in (text or "")
 
@@ -119,19 +120,21 @@ def test_any_part_may_be_anything(place: tuple[Any, ...], junk: Any) -> None:
 @example(b'{"entry":[{"changes":[{"field":"messages","value":' + b'{"a":' * 5000)
 @example(b'{"entry":[{"changes":[{"field":"messages","value":{"messages":[{"id":"\\ud800"}]}}]}]}')
 def test_no_bytes_raise(body: bytes) -> None:
-    parse(body)
+    parse(body, received_at=NOW)
 
 
 @given(st.integers(0, len(json.dumps(BODY))), st.binary(max_size=3))
 def test_no_damage_raises(at: int, damage: bytes) -> None:
     whole = json.dumps(BODY).encode()
-    parse(whole[:at] + damage + whole[at + len(damage) :])
-    parse(whole[:at])
+    parse(whole[:at] + damage + whole[at + len(damage) :], received_at=NOW)
+    parse(whole[:at], received_at=NOW)
 
 
 def test_an_escaped_backslash_before_u0000_is_text() -> None:
     said = {**TEXT, "text": {"body": "a\\u0000b\0c\\"}}
-    parsed = parse(json.dumps(put(BODY, ("entry", 0, "changes", 0, "value", "messages"), [said])).encode())
+    parsed = parse(
+        json.dumps(put(BODY, ("entry", 0, "changes", 0, "value", "messages"), [said])).encode(), received_at=NOW
+    )
     assert [inbound.words for inbound in parsed.inbound] == ["a\\u0000bc\\"]
 
 

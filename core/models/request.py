@@ -1,0 +1,35 @@
+"""Requests of people about their data, each with a clock."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import WithId
+from core.statuses import RequestKind, RequestStatus
+
+
+class DataRequest(WithId):
+    """What somebody asked for, until when it is to be answered, and what was done."""
+
+    __tablename__ = "data_requests"
+    __table_args__ = (
+        CheckConstraint("(status = 'open') = (closed_at IS NULL)", name="closed"),
+        Index("ix_data_requests_open", "due_at", postgresql_where=text("status = 'open'")),
+    )
+
+    kind: Mapped[RequestKind]
+    status: Mapped[RequestStatus]
+    contact_id: Mapped[UUID] = mapped_column(ForeignKey("contacts.id"), index=True)
+    received_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    channel: Mapped[str]  # how it came: whatsapp, email, letter, phone, in_person
+    identity_proof: Mapped[str | None]  # how the person proved to be the one; not needed to object or withdraw
+    note: Mapped[str | None]  # null once erased
+    outcome: Mapped[str | None]  # what was done, or why it was refused; null once erased
+    opened_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    closed_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    closed_at: Mapped[datetime | None]
+    facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # counts of an erasure, never content

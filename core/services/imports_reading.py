@@ -1,0 +1,397 @@
+"""Reading a file of contacts: every row parsed, judged for what is wrong with it alone, and put in working order.
+
+All opt-outs of a file come first, so that a person who is in it twice ends opted out. Rows wait in temporary files
+and only eight bytes of each stay in memory, so a large file needs no more of it than a small one.
+"""
+
+import os
+import re
+import struct
+import tempfile
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import blake2b
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO, Self, TypeAlias
+from zoneinfo import ZoneInfo
+
+import msgspec
+import polars as pl
+
+from core import phone, tabular
+from core.phone import Phone, PhoneError
+from core.services.imports_columns import CONSENT_FIELDS, COUNTRIES, Options
+
+BLOCK = 5_000  # rows parsed together
+ALONE = 4  # blocks that are parsed here; a longer file is worth other processes, which take a second to start
+FIRST_YEAR = 2009  # nobody agreed to messages on WhatsApp before there was one
+IN_WORDS = frozenset({"opt_in", "optin", "opt-in", "yes", "true", "1", "subscribe", "同意", "はい", "ja"})
+OUT_WORDS = frozenset({"opt_out", "optout", "opt-out", "no", "false", "0", "unsubscribe", "stop", "拒否", "nein"})
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_BREAK = re.compile("[\t\n\r]")  # fine in a name or an attribute, never in what the ledger seals
+# Zero-width characters and those that turn the direction of writing: they show nothing and make two names of one.
+# The joiners U+200C and U+200D stay: Persian, Hindi and emoji are written with them.
+_INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\u00ad]")
+_IDS = ("source_record_id", "evidence_ref", "notice_id", "purpose")
+_FORMULA = ("=", "+", "-", "@")
+_TIMES = ("%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y")
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One row of the file, ready to be recorded; `problem` says why it cannot be, and then it has no number."""
+
+    number: int  # in the file, the header is row 1
+    action: str  # opt_in, opt_out, or empty when no consent column is filled
+    values: dict[str, str]  # our fields
+    attributes: dict[str, str]  # the file's other columns
+    problem: str | None = None
+    e164: str = ""
+    match_key: str = ""
+    country: str = ""
+    time_zone: str | None = None
+    occurred_at: datetime | None = None
+
+    @property
+    def raw(self) -> dict[str, str]:
+        return {**self.values, **self.attributes}
+
+
+class Task(msgspec.Struct, frozen=True):
+    """All that parsing needs to know besides the rows."""
+
+    options: Options
+    header: list[str]
+    purposes: frozenset[str]
+    now: datetime
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Parsed rows, encoded: the opt-outs, and the others; a mark for each, alike where they say the same of one number.
+
+    The mark is 0 for a row that cannot be recorded.
+    """
+
+    outs: bytes
+    out_marks: bytes
+    rest: bytes
+    rest_marks: bytes
+    rows: int
+    notes: dict[str, int]
+
+
+Marks: TypeAlias = "array[int]"  # of 64 bits each
+
+_ROWS_IN = msgspec.msgpack.Decoder(list[Row])
+_ROWS_OUT = msgspec.msgpack.Encoder()
+_LENGTH = struct.Struct("<Q")
+
+
+def parse_block(task: Task, block: Sequence[tuple[int, Sequence[str]]]) -> Block:
+    """Parse raw rows; runs in a process of its own for large files."""
+    outs, rest = [], []
+    out_marks, rest_marks = array("Q"), array("Q")
+    notes: Counter[str] = Counter()
+    for number, cells in block:
+        row, note = parse_row(task, number, cells)
+        notes.update(note)
+        if row.action == "opt_out":
+            outs.append(row)
+            out_marks.append(_mark(row))
+        else:
+            rest.append(row)
+            rest_marks.append(_mark(row))
+    return Block(
+        _ROWS_OUT.encode(outs) if outs else b"",
+        out_marks.tobytes(),
+        _ROWS_OUT.encode(rest) if rest else b"",
+        rest_marks.tobytes(),
+        len(block),
+        dict(notes),
+    )
+
+
+def _mark(row: Row) -> int:
+    if row.problem is not None:
+        return 0
+    said = f"{row.action}|{row.values.get('purpose', '')}|{row.match_key}"
+    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "little") or 1
+
+
+def parse_row(task: Task, number: int, cells: Sequence[str]) -> tuple[Row, tuple[str, ...]]:
+    """The row, and what was mended in it."""
+    values, attributes = _named(task, cells)
+    action = _action(values)
+    region = _region(values.get("country", ""), task.options.region)
+    written = values.get("phone", "")
+    try:
+        found = phone.parse(written, region=region)
+    except PhoneError as bad:
+        return Row(number, action, values, attributes, bad.message), ()
+    problem = None if action == "opt_out" else _wrong(values, attributes, action)
+    at: datetime | None = None
+    if problem is None and action == "opt_in":
+        at, problem = _consent(values, task)
+    if problem is not None:
+        return Row(number, action, values, attributes, problem), ()
+    mended = phone.mended(written, found, region)
+    row = Row(number, action, values, attributes, None, *_address(found), at)
+    return row, () if mended is None else (mended,)
+
+
+def _address(found: Phone) -> tuple[str, str, str, str | None]:
+    return found.e164, found.match_key, found.country, found.time_zone
+
+
+def _named(task: Task, cells: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(our fields, the others), without blanks and without what cannot be seen."""
+    values: dict[str, str] = {}
+    attributes: dict[str, str] = {}
+    ours = _ours(task)
+    for our, theirs, cell in zip(ours, task.header, cells, strict=False):
+        value = cell.strip()
+        if value and not value.isascii():
+            value = _INVISIBLE.sub("", value).strip()
+        if not value:
+            continue
+        if our is not None:
+            values[our] = value
+        elif theirs:
+            attributes[theirs] = value
+    if len(cells) > len(task.header):
+        beyond = " ".join(cell for cell in cells[len(task.header) :] if cell.strip())
+        if beyond:
+            attributes[tabular.SURPLUS] = beyond
+    return values, attributes
+
+
+_columns: dict[int, tuple[Task, list[str | None]]] = {}
+
+
+def _ours(task: Task) -> list[str | None]:
+    """Per column of the file, our field; worked out once a task."""
+    known = _columns.get(id(task))
+    if known is None or known[0] is not task:
+        named = {theirs: our for our, theirs in task.options.columns.items()}
+        known = (task, [named.get(theirs) for theirs in task.header])
+        _columns.clear()
+        _columns[id(task)] = known
+    return known[1]
+
+
+def _action(values: Mapping[str, str]) -> str:
+    """opt_in, opt_out, the raw word when it is neither, or empty when no consent column is filled."""
+    word = values.get("action", "").lower()
+    if word in IN_WORDS:
+        return "opt_in"
+    if word in OUT_WORDS:
+        return "opt_out"
+    return word or ("opt_in" if any(name in values for name in CONSENT_FIELDS) else "")
+
+
+def _region(written: str, default: str) -> str:
+    """The country's code, from a code or a name; the default for what is neither."""
+    if not written:
+        return default
+    if len(written) == 2 and written.isascii() and written.isalpha():
+        return written.upper()
+    return COUNTRIES.get(written.casefold(), default)
+
+
+def _wrong(values: Mapping[str, str], attributes: Mapping[str, str], action: str) -> str | None:
+    """What makes a whole row unusable. An opt-out needs a number and nothing else: it is never lost to a bad cell."""
+    if any(values.get(name, "").startswith(_FORMULA) for name in _IDS):
+        return "an identifier looks like a formula"
+    if tabular.SURPLUS in attributes:
+        return "the row has more cells than the header has columns: put quotes around a cell with a comma in it"
+    sealed = "|".join(value for name, value in values.items() if name not in ("phone", "name"))
+    loose = "|".join((values.get("phone", ""), values.get("name", ""), *attributes, *attributes.values()))
+    if _CONTROL.search(sealed) or _CONTROL.search(loose) or _BREAK.search(sealed):
+        return "a cell holds control characters"
+    if action not in ("", "opt_in", "opt_out"):
+        return f"the action {action[:30]!r} is neither opt_in nor opt_out"
+    return None
+
+
+def _consent(values: dict[str, str], task: Task) -> tuple[datetime | None, str | None]:
+    """(when the consent was given, what is wrong with it)."""
+    if values.get("purpose", "marketing") not in task.purposes:
+        return None, "there is no such purpose"
+    written = values.get("occurred_at")
+    if not written:
+        return None, None
+    try:
+        at, zoned = instant(written, task.options.zone)
+    except ValueError:
+        return None, "occurred_at is no time, such as 2026-05-01T09:30:00+02:00"
+    except OverflowError:  # the first or the last day of the calendar, in another zone
+        return None, f"occurred_at is before {FIRST_YEAR}" if written[0] == "0" else "occurred_at is in the future"
+    if at > task.now:
+        return None, "occurred_at is in the future"
+    if at.year < FIRST_YEAR:
+        return None, f"occurred_at is before {FIRST_YEAR}"
+    if not zoned:
+        values["occurred_at_zone"] = task.options.zone  # part of the evidence: the file did not say it
+    return at, None
+
+
+def instant(written: str, zone: str) -> tuple[datetime, bool]:
+    """(the instant in UTC, whether it was written with a zone); without one it is read in `zone`.
+
+    Takes ISO 8601, 2026/05/01 09:30, 01.05.2026 09:30 and 2026年5月1日 9:30; raises ValueError for all else, so also
+    for 05/01/2026, which is two dates.
+    """
+    at = _parsed(written)
+    if at.tzinfo is not None:
+        return at.astimezone(UTC), True
+    return at.replace(tzinfo=_zone(zone)).astimezone(UTC), False
+
+
+def _parsed(written: str) -> datetime:
+    try:
+        return datetime.fromisoformat(written)
+    except ValueError:
+        plain = written.replace("年", "/").replace("月", "/").replace("日", " ").strip()
+        for form in _TIMES:
+            try:
+                return datetime.strptime(plain, form)  # noqa: DTZ007 - the caller knows the zone
+            except ValueError:
+                continue
+        raise
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+@dataclass
+class Reading:
+    """A file that was read to its end: rows in working order, what was mended, how many there are.
+
+    The temporary files vanish when it is closed, and with the process.
+    """
+
+    outs: IO[bytes]
+    rest: IO[bytes]
+    out_marks: Marks = field(default_factory=lambda: array("Q"))
+    rest_marks: Marks = field(default_factory=lambda: array("Q"))
+    rows: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, block: Block) -> None:
+        for target, marks, content, more in (
+            (self.outs, self.out_marks, block.outs, block.out_marks),
+            (self.rest, self.rest_marks, block.rest, block.rest_marks),
+        ):
+            marks.frombytes(more)
+            if content:
+                target.write(_LENGTH.pack(len(content)))
+                target.write(content)
+        self.rows += block.rows
+        self.notes.update(block.notes)
+
+    def chunks(self, size: int, *, done: int = 0) -> Iterator[list[tuple[Row, bool]]]:
+        """Rows after the first `done`, each with whether this file said the same of the same number before."""
+        waiting: list[tuple[Row, bool]] = []
+        position = 0
+        for source, marks in ((self.outs, self.out_marks), (self.rest, self.rest_marks)):
+            again = _repeated(marks)
+            place = 0
+            for rows in _frames(source):
+                for row in rows:
+                    if position >= done:
+                        waiting.append((row, again(place)))
+                    position += 1
+                    place += 1
+                while len(waiting) >= size:
+                    yield waiting[:size]
+                    del waiting[:size]
+        if waiting:
+            yield waiting
+
+    def close(self) -> None:
+        self.outs.close()
+        self.rest.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _repeated(marks: Marks) -> Callable[[int], bool]:
+    """place → whether the mark there was there before."""
+    if not marks:
+        return lambda place: False
+    first = pl.Series(marks, dtype=pl.UInt64).is_first_distinct().to_list()
+    repeated = {place for place, (mark, is_first) in enumerate(zip(marks, first, strict=True)) if mark and not is_first}
+    return repeated.__contains__
+
+
+def _frames(source: IO[bytes]) -> Iterator[list[Row]]:
+    source.seek(0)
+    while head := source.read(_LENGTH.size):
+        (length,) = _LENGTH.unpack(head)
+        yield _ROWS_IN.decode(source.read(length))
+
+
+def read(
+    path: Path,
+    options: Options,
+    *,
+    purposes: frozenset[str],
+    now: datetime,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Reading:
+    """Read a file to its end; raises RuleViolation when it cannot be. Takes long: call it in a thread.
+
+    `progress` hears how many rows were read so far.
+    """
+    task = Task(options, tabular.columns(path, options.form), purposes, now)
+    with ExitStack() as unless_read:
+        outs = unless_read.enter_context(tempfile.TemporaryFile(dir=path.parent))
+        rest = unless_read.enter_context(tempfile.TemporaryFile(dir=path.parent))
+        done = Reading(outs, rest)
+        for block in _parsed_blocks(task, tabular.blocks(path, options.form, BLOCK)):
+            done.add(block)
+            progress(done.rows)
+        unless_read.pop_all()
+        return done
+
+
+def preview(
+    path: Path, options: Options, *, purposes: frozenset[str], now: datetime, rows: int
+) -> list[tuple[Row, tuple[str, ...]]]:
+    """The first rows as they would be read, each with what was mended in it; raises as `read` does."""
+    task = Task(options, tabular.columns(path, options.form), purposes, now)
+    first = next(tabular.blocks(path, options.form, rows), [])
+    return [parse_row(task, number, cells) for number, cells in first]
+
+
+def _parsed_blocks(task: Task, blocks: Iterator[list[tuple[int, Sequence[str]]]]) -> Iterator[Block]:
+    for _, block in zip(range(ALONE), blocks, strict=False):
+        yield parse_block(task, block)
+    following = next(blocks, None)
+    if following is None:
+        return
+    cores = min(4, os.cpu_count() or 1)
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+        waiting: deque[Future[Block]] = deque([pool.submit(parse_block, task, following)])
+        try:
+            for block in blocks:
+                if len(waiting) > cores + 1:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(parse_block, task, block))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()

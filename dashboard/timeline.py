@@ -1,0 +1,75 @@
+"""What happened to a person, in one sentence each; pure."""
+
+from dashboard import format, words
+from dashboard.people_payloads import Happening
+
+ICONS = {
+    "consent": "🛡",
+    "inbound": "💬",
+    "click": "🔗",
+    "order": "🛒",
+    "refund": "↩",
+    "import": "📄",
+    "created": "✳",
+    "data_request": "⚖",
+}
+MESSAGE_ICON = "✉"
+SAID = {
+    "queued": "A message was prepared",
+    "accepted": "WhatsApp took the message",
+    "held": "WhatsApp held the message for a check",
+    "sent": "The message left WhatsApp",
+    "delivered": "The message arrived",
+    "read": "They opened the message",
+    "failed": "The message failed",
+    "rejected": "WhatsApp refused the message",
+    "suppressed": "The message was not sent",
+    "click": "They followed the link",
+    "reply": "They replied to the message",
+    "opt_out": "They opted out after the message",
+    "created": "They became a contact",
+}
+
+
+def icon(happening: Happening) -> str:
+    return ICONS.get(happening.kind, MESSAGE_ICON)
+
+
+def sentence(happening: Happening) -> str:
+    """The entry in words, its facts included."""
+    facts = {name: str(fact) for name, fact in happening.facts.items()}
+    match happening.kind:
+        case "consent":
+            said = f"{words.plain(facts.get('event_type', '').lower())}: {words.purpose(facts.get('purpose', '*'))}"
+            state = f", then {words.consent_state(facts.get('state')).lower()}" if "state" in facts else ""
+            why = f" ({words.consent_reason(facts['reason'])})" if "reason" in facts else ""
+            return said + state + why
+        case "inbound":
+            return (
+                f"They wrote: {facts['text']}" if facts.get("text") else f"They sent: {facts.get('type', 'something')}"
+            )
+        case "order" | "refund":
+            amount = happening.facts.get("amount_micros")
+            paid = format.money(amount if isinstance(amount, int) else None, facts.get("currency", ""))
+            verb = "They ordered" if happening.kind == "order" else "They got back"
+            return f"{verb} {paid} (order {facts.get('order_id', '')})"
+        case "import":
+            verdict = words.VERDICTS.get(facts.get("verdict", ""), (words.plain(facts.get("verdict", "")), ""))[0]
+            return f"A row of {facts.get('filename', 'a file')}: {verdict.lower()}"
+        case "data_request":
+            return f"They asked for {facts.get('kind', '')} of their data ({facts.get('status', '')})"
+        case _:
+            return _message(happening.kind, facts)
+
+
+def _message(kind: str, facts: dict[str, str]) -> str:
+    said = SAID.get(kind, words.plain(kind))
+    if facts.get("is_bot") == "True":
+        said = "A program followed the link"
+    if "campaign" in facts:
+        said += f" of {facts['campaign']}"
+    if kind == "suppressed" and "reason" in facts:
+        said += f": {words.reason(facts['reason'])}"
+    if "error_code" in facts:
+        said += f" (error {facts['error_code']})"
+    return said
