@@ -18,7 +18,7 @@ def _card(hold: Hold, zone: str) -> None:
             st.caption(markup.markdown_text(who or "No name"))
             facts = [words.purpose(hold.purpose), words.consent_reason(hold.reason)]
             facts += [f"on hold since {format.instant(hold.placed_at, zone)}"] if hold.placed_at else []
-            facts += [f"a withdrawal from {format.instant(hold.decided_at, zone)} on"] if hold.decided_at else []
+            facts += [f"counts as a stop from {format.instant(hold.decided_at, zone)} on"] if hold.decided_at else []
             st.caption(markup.markdown_text(" · ".join(facts)))
         with right:
             _buttons(hold)

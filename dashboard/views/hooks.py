@@ -27,7 +27,7 @@ def _state(hook: Hook, zone: str) -> None:
 
 def _card(hook: Hook, types: list[EventType], zone: str, *, may_change: bool) -> None:
     with st.container(border=True, key=f"hook_{hook.id}"):
-        st.markdown(f"**{markup.markdown_text(hook.url)}**")
+        st.code(hook.url, language=None, wrap_lines=True)
         facts = [hook.description, ", ".join(hook.events), "with phone numbers" if hook.include_phone else ""]
         st.caption(markup.markdown_text(" · ".join(fact for fact in facts if fact)))
         _state(hook, zone)

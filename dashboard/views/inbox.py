@@ -10,6 +10,7 @@ from dashboard.payloads import Conversation
 
 PAGE = 20
 LINES = 50
+MOST = 200  # the API's largest page
 SHOWN = {"open": "Open", "mine": "Mine", "nobody": "Unassigned", "closed": "Closed"}
 
 
@@ -17,17 +18,25 @@ def _title(row: Conversation) -> str:
     return row.name or row.phone_masked or "No name"
 
 
-def _list(zone: str) -> str | None:
+def _controls() -> tuple[str, str]:
+    """Which conversations are asked for, and the words to search."""
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    with left:
+        shown = st.segmented_control(
+            "Show", list(SHOWN), default="open", required=True, format_func=SHOWN.__getitem__, key="inbox_shown"
+        )
+    with right:
+        query = st.text_input("Search", key="inbox_search", type="search", placeholder="Name, number or words") or ""
+    return str(shown), query.strip()
+
+
+def _list(shown: str, query: str, zone: str) -> str | None:
     """The conversations that fit the controls; returns the chosen one's id."""
-    shown = st.segmented_control(
-        "Show", list(SHOWN), default="open", required=True, format_func=SHOWN.__getitem__, key="inbox_shown"
-    )
-    query = st.text_input("Search", key="inbox_search", type="search", placeholder="Name, number or words") or ""
     many = st.session_state.setdefault("inbox_many", PAGE)
     found = session.client().conversations(
         status="" if query else "closed" if shown == "closed" else "open",
-        assignee={"mine": "me", "nobody": "nobody"}.get(str(shown), ""),
-        q=query.strip(),
+        assignee={"mine": "me", "nobody": "nobody"}.get(shown, ""),
+        q=query,
         limit=many,
     )
     if not found.items:
@@ -35,8 +44,8 @@ def _list(zone: str) -> str | None:
     chosen = st.query_params.get("conversation")
     for row in found.items:
         _row(row, zone, is_chosen=row.id == chosen)
-    if found.next and st.button("Show more", key="inbox_more"):
-        st.session_state["inbox_many"] = many + PAGE
+    if found.next and many < MOST and st.button("Show more", key="inbox_more"):
+        st.session_state["inbox_many"] = min(MOST, many + PAGE)
         st.rerun()
     return chosen
 
@@ -46,8 +55,7 @@ def _row(row: Conversation, zone: str, *, is_chosen: bool) -> None:
     label += f" :blue-badge[{row.unread} new]" if row.unread else ""
     label += " :orange-badge[wants a person]" if row.handed_over else ""
     with st.container(border=True, key=f"row_{row.id}", gap="xsmall"):
-        kind = "primary" if is_chosen else "tertiary"
-        if st.button(label, key=f"open_{row.id}", type="secondary" if kind == "primary" else "tertiary"):
+        if st.button(label, key=f"open_{row.id}", type="secondary" if is_chosen else "tertiary"):
             st.query_params["conversation"] = row.id
             if row.unread:
                 session.client().act_on_conversation(row.id, "read")
@@ -75,8 +83,8 @@ def _open(conversation_id: str, zone: str) -> None:
 def _lines(row: Conversation, zone: str) -> None:
     many = st.session_state.setdefault("lines_many", LINES)
     page = session.client().thread(row.id, many)
-    if page.next and many < 200 and st.button("Earlier messages", key="earlier"):
-        st.session_state["lines_many"] = min(200, many + LINES)
+    if page.next and many < MOST and st.button("Earlier messages", key="earlier"):
+        st.session_state["lines_many"] = min(MOST, many + LINES)
         st.rerun()
     st.html(chat.thread(page.items, zone))
 
@@ -130,9 +138,11 @@ def _answer(row: Conversation, zone: str) -> None:
 
 st.title("Inbox")
 zone = get_settings().time_zone
+shown, query = _controls()
 left, right = st.columns([2, 3], gap="medium")
+chosen = None
 with left, session.guard("list"):
-    chosen = _list(zone)
+    chosen = _list(shown, query, zone)
 with right, session.guard("thread"):
     if chosen:
         _open(chosen, zone)

@@ -24,7 +24,7 @@ def _rules(rules: list[RoutingRule], *, may_change: bool) -> None:
         st.info("There is no rule yet. Everything people write waits in the inbox.")
     for rule in rules:
         with st.container(border=True, key=f"rule_{rule.id}"):
-            left, right = st.columns([5, 2], vertical_alignment="center")
+            left, right = st.columns([4, 3], vertical_alignment="center")
             with left:
                 off = "" if rule.enabled else " &nbsp; `off`"
                 st.markdown(f"**{rule.position}. {markup.markdown_text(rule.name)}**{off}")
@@ -160,7 +160,7 @@ def _outcome(found: Rehearsal) -> None:
 
 
 def _wordings(known: list[Wording], *, may_change: bool) -> None:
-    kinds = list(dict.fromkeys(each.kind for each in known))
+    kinds = [kind for kind in words.REPLIES if any(each.kind == kind for each in known)]
     left, right = st.columns(2)
     with left:
         kind = st.selectbox("Answer", kinds, format_func=lambda one: words.REPLIES[one][0].replace("*", ""), key="kind")
@@ -169,7 +169,8 @@ def _wordings(known: list[Wording], *, may_change: bool) -> None:
         start = languages.index("en") if "en" in languages else 0
         language = st.selectbox("Language", languages, index=start, key="wording_language")
     chosen = next(each for each in known if (each.kind, each.language) == (kind, language))
-    st.caption(f"{words.REPLIES[chosen.kind][1].capitalize()}. {'Your own wording.' if chosen.is_own else 'Built in.'}")
+    meaning = words.REPLIES[chosen.kind][1]
+    st.caption(f"{meaning[:1].upper()}{meaning[1:]}. {'Your own wording.' if chosen.is_own else 'Built in.'}")
     with st.form(f"wording_{kind}_{language}"):
         text = st.text_area("Text", chosen.body, key=f"text_{kind}_{language}", max_chars=1000, disabled=not may_change)
         st.caption("Filled in: " + ", ".join(f"`{{{name}}}`" for name in chosen.placeholders))
