@@ -2,7 +2,8 @@
 
 from datetime import time
 
-from dashboard.payloads import Actions, Conditions, Hours, Json, RoutingRule
+from dashboard.chat_payloads import Actions, Conditions, Hours, RoutingRule
+from dashboard.payloads import Json
 
 DAYS = {"mon": "Mon", "tue": "Tue", "wed": "Wed", "thu": "Thu", "fri": "Fri", "sat": "Sat", "sun": "Sun"}
 

@@ -5,7 +5,7 @@ from html import escape
 
 from core.statuses import DeliveryStatus
 from dashboard import format, markup, words
-from dashboard.payloads import Line
+from dashboard.chat_payloads import Line
 
 _TYPES = {
     "image": "a picture",

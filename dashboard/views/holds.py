@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.settings import get_settings
 from dashboard import controls, format, markup, session, words
-from dashboard.payloads import Hold
+from dashboard.chat_payloads import Hold
 
 PAGE = 20
 

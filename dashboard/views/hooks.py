@@ -7,7 +7,8 @@ import streamlit as st
 from core.settings import get_settings
 from core.statuses import Role
 from dashboard import controls, format, markup, session, words
-from dashboard.payloads import Delivery, EventType, Hook, Json
+from dashboard.chat_payloads import Delivery, EventType, Hook
+from dashboard.payloads import Json
 
 PAGE = 25
 STATES = {"": "All", "waiting": "Waiting", "delivered": "Taken", "failed": "Given up"}

@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.settings import get_settings
 from dashboard import chat, controls, format, markup, session
-from dashboard.payloads import Conversation
+from dashboard.chat_payloads import Conversation
 
 PAGE = 20
 LINES = 50

@@ -8,7 +8,8 @@ import streamlit as st
 from core.settings import get_settings
 from core.statuses import Role
 from dashboard import answering, controls, markup, session, words
-from dashboard.payloads import Actions, Conditions, Hours, Json, Rehearsal, RoutingRule, Wording
+from dashboard.chat_payloads import Actions, Conditions, Hours, Rehearsal, RoutingRule, Wording
+from dashboard.payloads import Json
 
 MAY_WORD = frozenset({Role.ADMIN, Role.MARKETER, Role.COMPLIANCE})
 OFFICE = Hours(["mon", "tue", "wed", "thu", "fri"], "09:00", "17:00")

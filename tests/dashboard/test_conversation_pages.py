@@ -4,7 +4,7 @@ from datetime import datetime
 
 from core.statuses import Role
 from dashboard import answering, chat
-from dashboard.payloads import Actions, Conditions, Hours, Line
+from dashboard.chat_payloads import Actions, Conditions, Hours, Line
 from tests.dashboard.chat_rows import CHAT, HOOK, RULE, STALE
 from tests.dashboard.conftest import Visit, said
 
