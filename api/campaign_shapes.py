@@ -16,6 +16,7 @@ from core.models import Campaign, Message
 from core.services import audiences, campaigns, canary, filling, links, senders
 from core.services.campaigns import Plan, VariantPlan
 from core.services.canary import CanaryPlan, Thresholds
+from core.services.stops import stops
 from core.statuses import CampaignStatus, CanaryVerdict, Category, DeliveryStatus, SkipReason, TemplateStatus
 from core.whatsapp.errors import explain
 
@@ -119,6 +120,23 @@ class ScheduleIn(Struct, forbid_unknown_fields=True):
 class TestIn(Struct, forbid_unknown_fields=True):
     phone: str
     variant: str
+
+
+class PauseIn(Struct, forbid_unknown_fields=True):
+    """Stopping needs no reason: it must be quick."""
+
+    reason: Annotated[str, Meta(max_length=300)] = ""
+
+
+class StopOut(Struct):
+    """What stands still: the `number` or the `campaign`. `code` is null when a person stopped it."""
+
+    what: str
+    code: str | None
+    reason: str
+    next_step: str
+    since: datetime
+    goes_on_alone: bool
 
 
 class SettleIn(Struct, forbid_unknown_fields=True):
@@ -231,6 +249,7 @@ class CampaignDetailOut(CampaignOut):
     """One campaign, and how it stands this moment."""
 
     sender_name: str
+    stops: list[StopOut]
     skipped: dict[str, int]
     failures: list[FailureOut]
     throughput: ThroughputOut
@@ -252,6 +271,7 @@ class MessageOut(Struct):
     error: str | None
     attempt: int
     queued_at: datetime
+    permitted_at: datetime | None
     accepted_at: datetime | None
     sent_at: datetime | None
     delivered_at: datetime | None
@@ -271,6 +291,7 @@ class MessageOut(Struct):
             error=message.error,
             attempt=message.attempt,
             queued_at=message.queued_at,
+            permitted_at=message.permitted_at,
             accepted_at=message.accepted_at,
             sent_at=message.sent_at,
             delivered_at=message.delivered_at,
@@ -364,9 +385,11 @@ async def detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: d
     pace = await campaigns.pace(session, campaign, now=now)
     waiting = await campaigns.waiting(session, campaign, live=moment, now=now)
     failures = await campaigns.failures_by_code(session, campaign.id)
+    sender = await senders.get(session, campaign.sender_id)
     return CampaignDetailOut(
         **(await common(session, [campaign]))[0],
-        sender_name=(await senders.get(session, campaign.sender_id)).name,
+        sender_name=sender.name,
+        stops=[StopOut(**vars(stop)) for stop in stops(campaign, sender)],
         skipped=await campaigns.skipped_by_reason(session, campaign.id),
         failures=[
             FailureOut(code, explain(code).meaning, explain(code).after_giving_up, n) for code, n in failures.items()

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Controller, Response, get, patch, post
+from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from api.auth import MARKETING, READ_MARKETING, READ_PEOPLE, AuthedRequest
@@ -15,6 +15,7 @@ from api.campaign_shapes import (
     CanaryVerdictIn,
     LaunchIn,
     MessageOut,
+    PauseIn,
     ScheduleIn,
     SettleIn,
     SettleOut,
@@ -25,7 +26,6 @@ from api.campaign_shapes import (
 )
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut, Words
-from api.senders import ReasonIn
 from api.state import Db, Held, Now
 from core.errors import NotFound, RuleViolation
 from core.services import campaigns, contacts, expansion, people, reviews
@@ -81,6 +81,12 @@ class CampaignController(Controller):
         campaign = await campaigns.change(session, campaign_id, data.plan())
         await people.note(session, request.user, "campaign.changed", "campaign", campaign.id)
         return await detail(session, parts, campaign, now)
+
+    @delete("/{campaign_id:uuid}", guards=[MARKETING])
+    async def discard(self, campaign_id: FromPath[UUID], request: AuthedRequest, session: Db) -> None:
+        """Throw a draft away; what was launched or scheduled is cancelled instead."""
+        name = await campaigns.discard(session, campaign_id)
+        await people.note(session, request.user, "campaign.discarded", "campaign", campaign_id, name=name)
 
     @post("/{campaign_id:uuid}/review", guards=[MARKETING], status_code=200)
     async def review(
@@ -149,15 +155,16 @@ class CampaignController(Controller):
     async def pause(
         self,
         campaign_id: FromPath[UUID],
-        data: JSONBody[ReasonIn],
+        data: JSONBody[PauseIn],
         request: AuthedRequest,
         parts: Held,
         session: Db,
         now: Now,
     ) -> CampaignDetailOut:
         """Start no new request until it is resumed."""
-        campaign = await campaigns.pause(session, campaign_id, reason=data.reason, now=now)
-        await people.note(session, request.user, "campaign.paused", "campaign", campaign.id, reason=data.reason)
+        reason = data.reason.strip() or f"Paused by {request.user.name}"
+        campaign = await campaigns.pause(session, campaign_id, reason=reason, now=now)
+        await people.note(session, request.user, "campaign.paused", "campaign", campaign.id, reason=reason)
         return await detail(session, parts, campaign, now)
 
     @post("/{campaign_id:uuid}/resume", guards=[MARKETING], status_code=200)

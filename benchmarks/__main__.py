@@ -15,6 +15,7 @@ from benchmarks.crash import crash
 from benchmarks.expand import expand
 from benchmarks.growth import growth
 from benchmarks.ingest import ingest
+from benchmarks.optout_race import optout_race
 from benchmarks.pause import pause
 from benchmarks.report import Report
 from benchmarks.send import send
@@ -64,6 +65,12 @@ BENCHMARKS = {
         "[MESSAGES=5000 ROWS=10000 100000 1000000]",
         lambda given: growth(given.sizes),
         90,
+    ),
+    "optout-race": Benchmark(
+        "sends begun after a withdrawal had committed, with the gate's lock and without",
+        "[PEOPLE=10000]",
+        lambda given: optout_race(given.sizes),
+        30,
     ),
     "ingest": Benchmark(
         "webhooks of one status each at a steady pace: losses, latency, the lag of recording; storing off beside it",

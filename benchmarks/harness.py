@@ -95,7 +95,7 @@ class Stack:
         self.postgres.start()
         self.valkey.start()
         await migrate(self.postgres.url)
-        self.engine = make_engine(self.postgres.url, pool_size=4)
+        self.engine = make_engine(self.postgres.url, pool_size=20)
         self.sessions = make_sessions(self.engine)
         self.keyring = Keyring.load(self.folder)
         async with self.sessions.begin() as session:

@@ -164,8 +164,29 @@ class ApiClient:
         body: Json = {"fingerprint": fingerprint, "send_at": send_at}
         self._send("POST", f"/api/campaigns/{campaign_id}/schedule", body=body, key=key)
 
-    def pause(self, campaign_id: str, reason: str) -> None:
-        self._send("POST", f"/api/campaigns/{campaign_id}/pause", body={"reason": reason})
+    def change_campaign(self, campaign_id: str, body: Json) -> p.Campaign:
+        return self._decode(self._send("PATCH", f"/api/campaigns/{campaign_id}", body=body), p.Campaign)
+
+    def discard_campaign(self, campaign_id: str) -> None:
+        self._send("DELETE", f"/api/campaigns/{campaign_id}")
+
+    def pause(self, campaign_id: str) -> None:
+        self._send("POST", f"/api/campaigns/{campaign_id}/pause", body={})
+
+    def resume_sender(self, sender_id: str) -> None:
+        self._send("POST", f"/api/senders/{sender_id}/resume", body={})
+
+    def decide_canary(self, campaign_id: str, verdict: str) -> None:
+        """`go` lets the rest out, `stop` takes it back for good."""
+        self._send("POST", f"/api/campaigns/{campaign_id}/canary", body={"verdict": verdict})
+
+    def messages(self, campaign_id: str, status: str, limit: int) -> list[p.Message]:
+        return self._get(f"/api/campaigns/{campaign_id}/messages", p.Page[p.Message], status=status, limit=limit).items
+
+    def settle(self, campaign_id: str, older_than_minutes: int, *, dry_run: bool) -> int:
+        """Give up on unknown messages; a dry run only counts them."""
+        body: Json = {"older_than_minutes": older_than_minutes, "dry_run": dry_run}
+        return self._post(f"/api/campaigns/{campaign_id}/settle", p.Settled, body).messages
 
     def resume(self, campaign_id: str) -> None:
         self._send("POST", f"/api/campaigns/{campaign_id}/resume", body={})

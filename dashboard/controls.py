@@ -38,11 +38,17 @@ def campaign_picker(campaigns: Sequence[Campaign], *, key: str, prefer: frozense
     chosen = st.selectbox(
         "Campaign",
         list(by_id),
-        format_func=lambda one: f"{by_id[one].name} · {words.campaign_status(by_id[one].status)}",
+        format_func=lambda one: _title(by_id[one]),
         key=key,
     )
     st.query_params["campaign"] = chosen
     return by_id[chosen]
+
+
+def _title(campaign: Campaign) -> str:
+    """Name and day; not the status, which would be that of the moment the page was opened."""
+    at = campaign.launched_at or campaign.send_at or campaign.created_at
+    return f"{campaign.name} · {at.day} {at:%b %Y}" if at else campaign.name
 
 
 def once_key(name: str) -> str:

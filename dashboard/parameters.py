@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import format, markup
+from dashboard import drafts, format, markup
 from dashboard.api_client import ApiClient
 from dashboard.payloads import Json, Placeholder, Template
 
@@ -35,8 +35,10 @@ def _button_text(template: Template, index: int) -> str:
     return str(index + 1)
 
 
-def ask(template: Template, *, key: str, client: ApiClient, sender_id: str) -> tuple[dict[str, Json], list[str]]:
-    """The parameters as the API takes them, and what is still missing in words."""
+def ask(
+    template: Template, *, key: str, client: ApiClient, sender_id: str, given: dict[str, Json]
+) -> tuple[dict[str, Json], list[str]]:
+    """The parameters as the API takes them, and what is still missing in words; `given` are a saved draft's."""
     filled: dict[str, Json] = {}
     missing: list[str] = []
     body = next((part.get("text") for part in template.components if str(part.get("type")).upper() == "BODY"), None)
@@ -45,8 +47,11 @@ def ask(template: Template, *, key: str, client: ApiClient, sender_id: str) -> t
     first_text = next((hole.key for hole in template.placeholders if hole.type == "text"), None)
     for placeholder in template.placeholders:
         title, widget = label(placeholder, template), f"{key}_{template.id}_{placeholder.key}"
+        saved = given.get(placeholder.key, {})
+        for name, word in drafts.parameters(widget, saved).items():
+            st.session_state.setdefault(name, word)
         if placeholder.type in MEDIA:
-            value = _ask_media(title, placeholder.type, widget, client, sender_id)
+            value = _ask_media(title, placeholder.type, widget, client, sender_id) or _kept(saved)
         elif placeholder.component == "button":
             value = _ask_button(title, placeholder.type, widget)
         else:
@@ -56,6 +61,14 @@ def ask(template: Template, *, key: str, client: ApiClient, sender_id: str) -> t
         elif placeholder.required:
             missing.append(title)
     return filled, missing
+
+
+def _kept(saved: Json) -> Json | None:
+    """The draft's file, unless another is chosen."""
+    if "media_id" not in saved:
+        return None
+    st.caption("The file of the draft is kept unless you choose another.")
+    return {"media_id": saved["media_id"]}
 
 
 def _ask_button(title: str, kind: str, widget: str) -> Json | None:

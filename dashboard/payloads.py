@@ -153,6 +153,68 @@ class Waiting(Struct):
     until: datetime | None = None
 
 
+class Stop(Struct):
+    """What stands still: the `number` or the `campaign`. `code` is null when a person stopped it."""
+
+    what: str
+    reason: str
+    next_step: str
+    since: datetime
+    code: str | None = None
+    goes_on_alone: bool = False
+
+
+class Expansion(Struct):
+    """People who have their row, of those the audience had at the launch."""
+
+    done: int
+    expected: int
+
+
+class Thresholds(Struct):
+    after_minutes: int
+    min_delivered: float
+    max_failed: float
+    max_opt_out: float
+
+
+class Canary(Struct):
+    """A few people first: so many `people`, or a `share`; `waits` for a verdict, which is go or stop."""
+
+    people: int | None = None
+    share: float | None = None
+    thresholds: Thresholds | None = None
+    waits: bool = False
+    verdict: str | None = None
+
+
+class CanarySlice(Struct):
+    """How the first few people stand; `left` is how many of the `size` messages went out."""
+
+    size: int
+    left: int
+    delivered: int
+    read: int
+    failed: int
+    opted_out: int
+    balance: dict[str, int] = {}
+    shortfall: str | None = None
+
+
+class Message(Struct):
+    id: str
+    status: str
+    queued_at: datetime
+    permitted_at: datetime | None = None
+    name: str | None = None
+    phone_masked: str | None = None
+    error: str | None = None
+
+
+class Settled(Struct):
+    messages: int
+
+
 class MarketCost(Struct):
     """`price_micros` per message is null where no price is known."""
 
@@ -214,6 +276,7 @@ class Campaign(Struct):
     name: str
     status: str
     purpose: str = "marketing"
+    sender_id: str = ""
     sender_name: str | None = None
     audience_id: str | None = None
     audience_name: str | None = None
@@ -233,6 +296,10 @@ class Campaign(Struct):
     throughput: Throughput | None = None
     eta_at: datetime | None = None
     waiting: Waiting | None = None
+    stops: list[Stop] = []
+    expansion: Expansion | None = None
+    canary: Canary | None = None
+    canary_slice: CanarySlice | None = None
 
 
 class ConsentState(Struct):

@@ -58,6 +58,7 @@ WAITING = {
     "no_worker": "No worker is running",
     "scheduled": "It is scheduled",
     "sender_paused": "The sender is paused",
+    "canary": "The first few people have been messaged",
     "not_before": "The remaining messages may only go out later",
 }
 

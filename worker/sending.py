@@ -391,10 +391,10 @@ async def ring_due(ctx: dict[str, Any]) -> None:
         await allowance.forget_old(session)
         if lost.unknown or lost.queued:
             log.warning("messages.lease_over", unknown=lost.unknown, queued=lost.queued)
-        due = (Message.phase == DeliveryStatus.QUEUED, Message.not_before <= now)
-        for sender_id in await session.scalars(select(Message.sender_id).where(*due).distinct()):
-            for hand in HANDS:
-                queue.ring_after_commit(session, queue.SEND_MESSAGES, sender_id, *hand)
+        for sender in await session.scalars(select(Sender).where(Sender.paused_at.is_(None)).order_by(Sender.id)):
+            if await _lanes(session, sender):  # asks campaign by campaign: all due rows may be millions
+                for hand in HANDS:
+                    queue.ring_after_commit(session, queue.SEND_MESSAGES, sender.id, *hand)
         waiting = (Campaign.status == CampaignStatus.EXPANDING) | (
             (Campaign.status == CampaignStatus.SCHEDULED) & (Campaign.send_at <= now)
         )

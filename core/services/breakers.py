@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import queue
 from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
 from core.services.templates import misfit
-from core.statuses import CampaignStatus, TemplateStatus
+from core.statuses import CampaignStatus, DeliveryStatus, TemplateStatus
 from core.whatsapp.errors import ERRORS, Action, ProviderError
 
 log = structlog.get_logger()
@@ -140,17 +140,27 @@ def resume_campaign(session: AsyncSession, campaign: Campaign) -> None:
 async def stop_failing(session: AsyncSession, *, now: datetime) -> int:
     """Pause campaigns half of whose last messages failed; returns how many."""
     since = now - FAILURE_WINDOW
+    # Failures have a place of their own in the index; only a campaign with many has all its outcomes counted.
+    failures = (Message.campaign_id == Campaign.id, Message.phase == DeliveryStatus.FAILED, Message.failed_at > since)
+    recent_failures = select(func.count()).where(*failures)
+    suspects = select(Campaign.id).where(
+        Campaign.status == CampaignStatus.SENDING,
+        recent_failures.correlate(Campaign).scalar_subquery() >= FAILURE_SHARE * FAILURE_LEAST,
+    )
+    suspected = list(await session.scalars(suspects))
+    if not suspected:
+        return 0
     failed = func.count(case((Message.failed_at > since, 1)))
     outcomes = func.count()
     recent = or_(Message.failed_at > since, Message.delivered_at > since, Message.read_at > since)
     failing = (
         select(Message.campaign_id)
-        .join(Campaign, Campaign.id == Message.campaign_id)
-        .where(Campaign.status == CampaignStatus.SENDING, recent)
+        .where(Message.campaign_id.in_(suspected), recent)
         .group_by(Message.campaign_id)
         .having(outcomes >= FAILURE_LEAST, failed >= FAILURE_SHARE * outcomes)
     )
-    going = select(Campaign).where(Campaign.id.in_(failing)).order_by(Campaign.id).with_for_update()
+    still_going = (Campaign.id.in_(failing), Campaign.status == CampaignStatus.SENDING)
+    going = select(Campaign).where(*still_going).order_by(Campaign.id).with_for_update()
     stopped = list(await session.scalars(going))
     for campaign in stopped:
         campaign.status, campaign.paused_at, campaign.pause_code = CampaignStatus.PAUSED, now, FAILURES

@@ -81,6 +81,17 @@ async def change(session: AsyncSession, campaign_id: UUID, plan: Plan) -> Campai
     return campaign
 
 
+async def discard(session: AsyncSession, campaign_id: UUID) -> str:
+    """Delete a draft and return its name. Raises Conflict once it is scheduled or launched."""
+    campaign = await get(session, campaign_id, lock=True)
+    if campaign.status not in EDITABLE:
+        raise Conflict("only a draft can be discarded: cancel it instead", status=campaign.status)
+    name = campaign.name
+    await session.execute(delete(CampaignVariant).where(CampaignVariant.campaign_id == campaign.id))
+    await session.delete(campaign)
+    return name
+
+
 async def _apply(session: AsyncSession, campaign: Campaign, plan: Plan) -> None:
     if not plan.name.strip():
         raise RuleViolation("a campaign needs a name", field="name")

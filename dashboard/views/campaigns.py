@@ -32,6 +32,8 @@ def _links(campaign: Campaign) -> None:
     address = {"campaign": campaign.id}
     if campaign.status in UNSENT | {CampaignStatus.SCHEDULED} and session.may_run_campaigns():
         st.page_link("views/review.py", label="Review", icon=":material/fact_check:", query_params=address)
+    if campaign.status in UNSENT and session.may_run_campaigns():
+        st.page_link("views/new_campaign.py", label="Change", icon=":material/edit:", query_params=address)
     if campaign.status not in UNSENT:
         st.page_link("views/live.py", label="Live", icon=":material/monitoring:", query_params=address)
         st.page_link("views/results.py", label="Results", icon=":material/bar_chart:", query_params=address)

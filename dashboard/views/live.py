@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.settings import get_settings
 from core.statuses import CampaignStatus
-from dashboard import charts, controls, format, markup, session, words
+from dashboard import charts, controls, format, markup, running, session, words
 from dashboard.payloads import Campaign
 
 MOVING = frozenset({CampaignStatus.EXPANDING, CampaignStatus.SENDING})
@@ -28,8 +28,8 @@ def _remember(campaign: Campaign, now: datetime) -> Samples:
 
 
 def _waiting(campaign: Campaign, zone: str) -> None:
-    """Why nothing moves, in one sentence, and until when."""
-    if campaign.waiting is None:
+    """Why nothing moves, in one sentence, and until when; what stands still has said so already."""
+    if campaign.waiting is None or (campaign.stops and campaign.waiting.reason in ("paused", "sender_paused")):
         return
     until = f" It goes on at {format.instant(campaign.waiting.until, zone)}." if campaign.waiting.until else ""
     sentence = markup.markdown_text(words.waiting(campaign.waiting.reason, campaign.waiting.detail))
@@ -37,22 +37,21 @@ def _waiting(campaign: Campaign, zone: str) -> None:
 
 
 def _actions(campaign: Campaign) -> None:
-    """Pause, resume and cancel, as far as status and role allow."""
+    """Pause and cancel, as far as status and role allow; what stands still has its own button to go on."""
     if not session.may_run_campaigns() or campaign.status not in STOPPABLE:
         return
     client = session.client()
     with st.container(horizontal=True):
         if campaign.status in MOVING:
-            controls.ask_reason(
+            pressed = st.button(
                 "Pause",
                 key="pause",
-                act=lambda reason: client.pause(campaign.id, reason),
-                help_text="No further message leaves until somebody resumes. Messages already sent go on reporting.",
-                primary=True,
+                type="primary",
+                help="No further message leaves until somebody resumes. Messages already sent go on reporting.",
             )
-        if campaign.status == CampaignStatus.PAUSED and st.button("Resume", key="resume", type="primary"):
-            client.resume(campaign.id)
-            st.rerun()
+            if pressed:
+                client.pause(campaign.id)
+                st.rerun()
         controls.ask_reason(
             "Cancel campaign",
             key="cancel",
@@ -72,7 +71,9 @@ def _tiles(campaign: Campaign, zone: str) -> None:
     left.metric("Status", words.campaign_status(campaign.status))
     second.metric("Still to send", format.count(waiting), help=f"of {format.count(audience)} people in the audience")
     third.metric("Speed", f"{format.DASH if speed is None else f'{speed:.1f}'} / s")
-    third.caption(f"limit {limit:g} / s" if limit else "limit not known")
+    third.caption(
+        f"{format.share((speed or 0) / limit, 0)} of the limit, {limit:g} / s" if limit else "limit not known"
+    )
     right.metric("Arrived", format.share(arrived / audience) if audience else format.DASH)
     right.caption(f"{format.count(arrived)} / {format.count(audience)} people")
     if waiting:
@@ -107,20 +108,32 @@ def _speed(samples: Samples, campaign: Campaign, zone: str) -> None:
     st.plotly_chart(charts.throughput(local, limit), key="throughput_chart", config=charts.config())
 
 
+def _prepared(campaign: Campaign, rows: int) -> None:
+    """How far the recipients' rows are."""
+    expansion = campaign.expansion
+    if expansion is None or not expansion.expected:
+        st.caption(f"Recipients are being prepared: {format.count(rows)} so far.")
+        return
+    done = f"{format.count(expansion.done)} of {format.count(expansion.expected)}"
+    st.progress(min(1.0, expansion.done / expansion.expected), f"Recipients are being prepared: {done}.")
+
+
 def _body(campaign_id: str, zone: str) -> None:
     campaign = session.client().campaign(campaign_id)
     now = datetime.now(UTC)
     if campaign.status != st.session_state.get("live_status"):
         st.session_state["live_status"] = campaign.status  # starts and stops the two-second clock
         st.rerun()
+    running.stops(campaign, zone)
     _tiles(campaign, zone)
     _waiting(campaign, zone)
     total, audience = markup.balance_total(campaign.balance), campaign.balance.get("audience", 0)
     st.html(markup.balance_bar(campaign.balance, height_px=30))
     if campaign.status == CampaignStatus.EXPANDING:
-        st.caption(f"Recipients are being prepared: {format.count(total)} so far.")
+        _prepared(campaign, total)
     elif total != audience:
         st.error(f"The statuses ({format.count(total)}) do not add up to the audience ({format.count(audience)}).")
+    running.canary(campaign)
     samples = _remember(campaign, now)
     if campaign.status in MOVING:
         left, right = controls.cells(2, min_width=400)
@@ -153,3 +166,5 @@ picked = controls.campaign_picker(launched, key="live_campaign", prefer=MOVING |
 _actions(picked)
 moving = st.session_state.get("live_status", picked.status) not in ("completed", "cancelled")
 st.fragment(_live, run_every=2 if moving else None)(picked.id, zone)
+with session.guard("unknown"):
+    running.unknown(picked, zone)

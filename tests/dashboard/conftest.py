@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -19,11 +20,12 @@ from streamlit.testing.v1 import AppTest
 from analytics.lake import refresh
 from api.app import create_app
 from cli.embedded import EmbeddedPostgres, EmbeddedValkey
+from core.clock import utc_now
 from core.db import Sessions, make_engine, make_sessions
-from core.models import Audience, Campaign, CampaignVariant, Import, ImportRow, Template, TemplateVersion
+from core.models import Audience, Campaign, CampaignVariant, Import, ImportRow, Message, Template, TemplateVersion
 from core.services import people
 from core.settings import Settings, get_settings
-from core.statuses import Role
+from core.statuses import CANARY_PRIORITY, Role
 from tests.analytics import golden
 from tests.conftest import _psql
 from tests.dashboard import chat_rows
@@ -31,6 +33,7 @@ from tests.dashboard import chat_rows
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 PASSWORD = "correct horse battery staple"
 DRAFT, LAUNCHED, EMPTY, FILE = uuid4(), uuid4(), uuid4(), uuid4()
+CAREFUL = uuid4()  # waits for a verdict on its first few people
 COMPONENTS = [
     {"type": "HEADER", "format": "TEXT", "text": "Autumn"},
     {"type": "BODY", "text": "Hello {{1}}, *20 %* off", "example": {"body_text": [["Aiko"]]}},
@@ -143,6 +146,42 @@ async def _more_rows(sessions: Sessions) -> None:
         )
 
 
+async def _careful_campaign(database_url: str) -> None:
+    """Made after the lake, whose figures it would change: three people messaged, one without an answer, five wait."""
+    engine = make_engine(database_url)
+    common = {"purpose": "marketing", "sender_id": golden.an_id("sender")}
+    states = ["read", "delivered", "unknown"] + 5 * ["queued"]
+    at = utc_now() - timedelta(hours=2)
+    async with make_sessions(engine).begin() as session:
+        plan = {"canary_people": 3, "rest_waits": True, "expanded_at": at, "launched_at": at, "audience_size": 8}
+        await session.execute(
+            insert(Campaign).values(
+                id=CAREFUL, name="Careful", status="sending", audience_id=EMPTY, **common, **plan, expanded_people=8
+            )
+        )
+        await session.execute(
+            insert(Message),
+            [
+                {
+                    **common,
+                    "kind": "campaign",
+                    "priority": 5 if state == "queued" else CANARY_PRIORITY,
+                    "campaign_id": CAREFUL,
+                    "contact_id": golden.an_id(f"K{number}"),
+                    "template_version_id": golden.an_id("version"),
+                    "category": "marketing",
+                    "time_zone": "Europe/Berlin",
+                    "queued_on": at.date(),
+                    "status": state,
+                    "permitted_at": None if state == "queued" else at,
+                    "error": "no answer came back" if state == "unknown" else None,
+                }
+                for number, state in enumerate(states, start=1)
+            ],
+        )
+    await engine.dispose()
+
+
 @contextmanager
 def _running(
     postgres: EmbeddedPostgres, valkey: EmbeddedValkey, template: str, folder: Path, full: bool
@@ -155,6 +194,8 @@ def _running(
     )
     asyncio.run(_rows(database_url, full=full))
     refresh(settings)
+    if full:
+        asyncio.run(_careful_campaign(database_url))
     server = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_config=None, ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

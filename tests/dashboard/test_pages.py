@@ -1,13 +1,27 @@
 """Every page, with data and without, as the roles see it."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
+from uuid import UUID
 
+import httpx
 import pytest
+from streamlit.testing.v1 import AppTest
 
+from core.settings import get_settings
 from core.statuses import Role
+from dashboard.api_client import ApiClient
 from tests.analytics import golden
-from tests.dashboard.conftest import DRAFT, LAUNCHED, Visit, said
+from tests.dashboard.conftest import CAREFUL, DRAFT, LAUNCHED, Visit, said
+
+
+@contextmanager
+def client_of(at: AppTest) -> Iterator[ApiClient]:
+    """The API as whoever opened the page."""
+    with httpx.Client(base_url=get_settings().own_api_url) as http:
+        yield ApiClient(http, at.session_state["session_token"])
 
 
 def test_the_overview_shows_rates_with_their_denominators(dashboard: Visit) -> None:
@@ -73,12 +87,94 @@ def test_the_eleven_statuses_add_up_to_the_audience(dashboard: Visit) -> None:
     assert sum(numbers[:-1]) == numbers[-1] == 10
 
 
-def test_pausing_needs_a_reason(dashboard: Visit) -> None:
+def test_pausing_is_one_click_and_so_is_going_on(dashboard: Visit) -> None:
     at = dashboard(Role.MARKETER, "live", campaign=golden.an_id("C1"))
 
     at.button(key="pause").click().run()
+    paused = said(at)
+    at.button(key="go_on_0").click().run()
 
-    assert any("Please say why" in warning.value for warning in at.warning)
+    assert not at.exception
+    assert "**The campaign stands still**" in paused
+    assert "Paused by Some marketer" in paused
+    assert "Resume when you wish" in paused
+    assert "stands still" not in said(at)
+    assert "pause" in [button.key for button in at.button]
+
+
+def test_a_paused_number_is_let_go_on_from_the_campaign_it_stops(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "live", campaign=CAREFUL)
+    sender = str(golden.an_id("sender"))
+    with client_of(at) as client:
+        client._send("POST", f"/api/senders/{sender}/pause", body={"reason": "too many complaints"})  # no page does
+
+        at.run()
+        stopped = said(at)
+        at.button(key="go_on_0").click().run()
+
+        assert "**The number stands still**" in stopped and "too many complaints" in stopped
+        assert "stands still" not in said(at)
+        assert next(one for one in client.senders() if one.id == sender).paused_at is None
+
+
+def test_the_first_few_people_and_the_verdict_are_shown(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "live", campaign=CAREFUL)
+
+    tiles = {tile.label: tile.value for tile in at.metric}
+    assert (tiles["Delivered"], tiles["Read"]) == ("66.7 %", "33.3 %")
+    assert "**5 people wait for your verdict.**" in said(at)
+    assert {"canary_go", "canary_stop"} <= {button.key for button in at.button}
+
+    looking = dashboard(Role.ANALYST, "live", campaign=CAREFUL)
+    assert "canary_go" not in [button.key for button in looking.button]
+
+
+def test_messages_without_an_answer_are_listed_and_given_up_by_age(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "live", campaign=CAREFUL)
+    assert "no answer came back" in said(at)
+
+    at.number_input(key="settle_minutes").set_value(300).run()
+    assert "None of them is older than 300 minutes." in said(at)
+    at.number_input(key="settle_minutes").set_value(60).run()
+    at.button(key="settle").click().run()
+
+    assert not at.exception
+    assert "Sent, but no answer came" not in said(at)
+    assert "1 / 3 messaged" in said(at)
+
+
+def test_a_draft_is_changed_where_it_was_made(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "new_campaign", campaign=DRAFT)
+    assert at.title[0].value == "Change the draft"
+    assert at.text_input(key="name").value == "Winter <b>preview</b>"
+    assert "friend" in [field.value for field in at.text_input]
+    with client_of(at) as client:
+        before = client.campaign(str(DRAFT)).variants[0].parameters
+
+    at.toggle(key="canary").set_value(True).run()
+    at.number_input(key="canary_people").set_value(7).run()
+    at.button(key="save").click().run()
+
+    assert not at.exception
+    with client_of(at) as client:
+        changed = client.campaign(str(DRAFT))
+    assert changed.canary is not None and changed.canary.people == 7
+    assert (changed.name, changed.variants[0].parameters) == ("Winter <b>preview</b>", before)
+
+
+def test_a_draft_is_discarded(dashboard: Visit) -> None:
+    at = dashboard(Role.MARKETER, "new_campaign")
+    at.text_input(key="name").set_value("Not needed").run()
+    at.button(key="save").click().run()
+    with client_of(at) as client:
+        made = client.campaigns(q="Not needed").items[0]
+
+    at = dashboard(Role.MARKETER, "new_campaign", campaign=UUID(made.id))
+    at.button(key="discard").click().run()
+
+    assert not at.exception
+    with client_of(at) as client:
+        assert client.campaigns(q="Not needed").items == []
 
 
 def test_the_results_carry_denominators_and_intervals(dashboard: Visit) -> None:

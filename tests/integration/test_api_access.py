@@ -72,6 +72,8 @@ ALLOWED: dict[str, set[Role]] = {
     "POST /api/campaigns/{campaign_id}/resume": MARKETING,
     "POST /api/campaigns/{campaign_id}/cancel": MARKETING,
     "POST /api/campaigns/{campaign_id}/settle": MARKETING,
+    "POST /api/campaigns/{campaign_id}/canary": MARKETING,
+    "DELETE /api/campaigns/{campaign_id}": MARKETING,
     "POST /api/campaigns/{campaign_id}/test": MARKETING,
     "GET /api/campaigns/{campaign_id}/messages": READ_PEOPLE,
     "GET /api/webhooks": READ_MARKETING,

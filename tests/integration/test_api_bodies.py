@@ -325,6 +325,7 @@ async def bodies(stack: Stack) -> dict[str, Any]:
         "audience_id": audience["id"],
         "variants": [variant],
         "holdout": 0.1,
+        "canary": {"people": 5, "thresholds": {"after_minutes": 5, "min_delivered": 0.5}},
     }
     rule = {"all": [{"field": "country", "op": "in", "value": ["DE"]}, {"not": {"consent": "marketing"}}]}
     order = {
@@ -345,6 +346,7 @@ async def bodies(stack: Stack) -> dict[str, Any]:
         f"campaigns/{campaign['id']}/launch": {"fingerprint": "x"},
         f"campaigns/{campaign['id']}/schedule": {"fingerprint": "x", "send_at": "2027-01-01T00:00:00Z"},
         f"campaigns/{campaign['id']}/pause": {"reason": "x"},
+        f"campaigns/{campaign['id']}/canary": {"verdict": "go"},
         f"campaigns/{campaign['id']}/test": {"phone": "+4917012345678", "variant": "A"},
         "conversions": {"items": [order]},
         "consents": CONSENT,

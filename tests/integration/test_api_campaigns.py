@@ -189,3 +189,29 @@ async def test_a_file_sent_twice_under_one_key_is_one_import(stack: Stack) -> No
     assert (await upload(content + b"\n")).status_code == 422
     async with stack.sessions() as session:
         assert await session.scalar(select(func.count()).select_from(Import)) == 1
+
+
+async def test_a_draft_is_discarded_and_what_was_launched_is_not(stack: Stack) -> None:
+    plan = await a_plan(stack)
+    draft = (await stack.client.post("/api/campaigns", json=plan)).json()
+    await stack.client.post(f"/api/campaigns/{draft['id']}/review")
+
+    gone = await stack.client.delete(f"/api/campaigns/{draft['id']}")
+
+    assert gone.status_code == 204
+    assert (await stack.client.get(f"/api/campaigns/{draft['id']}")).status_code == 404
+    going = await launched(stack, (await stack.client.post("/api/campaigns", json=plan)).json())
+    refused = await stack.client.delete(f"/api/campaigns/{going['id']}")
+    assert (refused.status_code, "cancel it instead" in refused.json()["detail"]) == (409, True)
+
+
+async def test_a_pause_needs_no_reason_and_the_stop_says_who_it_was_and_what_to_do(stack: Stack) -> None:
+    going = await launched(stack, (await stack.client.post("/api/campaigns", json=await a_plan(stack))).json())
+
+    paused = (await stack.client.post(f"/api/campaigns/{going['id']}/pause", json={})).json()
+
+    (stop,) = paused["stops"]
+    assert (stop["what"], stop["code"], stop["reason"]) == ("campaign", None, "Paused by Marketer")
+    assert (stop["next_step"], stop["goes_on_alone"]) == ("Resume when you wish.", False)
+    resumed = (await stack.client.post(f"/api/campaigns/{going['id']}/resume")).json()
+    assert resumed["stops"] == []

@@ -20,6 +20,9 @@ async def test_an_expired_token_stops_the_number_and_a_working_one_starts_it_aga
     found = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()
     assert found["waiting"]["reason"] == "sender_paused"
     assert "KAIRAN_WHATSAPP_ACCESS_TOKEN" in found["waiting"]["detail"]
+    (stop,) = found["stops"]
+    assert (stop["what"], stop["code"], stop["goes_on_alone"]) == ("number", "provider:190", True)
+    assert stop["next_step"].endswith("It goes on by itself once the token works.")
     assert await statuses(stack) == {"queued": len(PEOPLE)}
 
     await sending.check_breakers(stack.ctx)
@@ -42,6 +45,9 @@ async def test_a_locked_or_unpaid_account_waits_for_a_person(stack: Stack, fault
     await sending.check_breakers(stack.ctx)
 
     assert await statuses(stack) == {"queued": 5}
+    (stop,) = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["stops"]
+    assert (stop["code"], stop["goes_on_alone"]) == (f"provider:{code}", False)
+    assert str(code) in stop["reason"] and stop["next_step"].endswith("Then let the number go on.")
     sender = (await stack.client.get("/api/senders")).json()["items"][0]
     assert (sender["pause_code"], sender["paused_at"] is not None) == (f"provider:{code}", True)
 

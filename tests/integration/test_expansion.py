@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import delete, exists, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from core.db import driver, make_engine
 from core.models import AudienceMember, Campaign, Contact, Link, Message
-from core.services import campaigns, expansion
+from core.services import campaigns, expansion, messages
 from core.statuses import CampaignStatus
 from tests.factories import a_campaign, a_sender, a_template, an_audience, launched
 from tests.integration.stack import Stack
@@ -175,3 +176,31 @@ async def test_what_messages_name_cannot_be_deleted(stack: Stack, table: str) ->
     with pytest.raises(DBAPIError, match=f"messages name this row of {table}"):
         async with stack.sessions.begin() as session:
             await session.execute(text(f"DELETE FROM {table}"))
+
+
+async def test_a_claim_reads_its_own_campaigns_rows_only(stack: Stack) -> None:
+    small = await a_large_campaign(stack, 100)
+    await expanding.expand_campaign(stack.ctx, str(small))
+    found = (await stack.client.get(f"/api/campaigns/{small}")).json()
+    sender, template = {"id": found["sender_id"]}, {"id": found["variants"][0]["template_id"]}
+    async with stack.sessions.begin() as session:
+        await session.execute(_PEOPLE, {"many": 20_000})
+    large = await launched(stack, await a_campaign(stack, sender, template, {"id": found["audience_id"]}, name="Large"))
+    await expanding.expand_campaign(stack.ctx, large["id"])
+    await stack.client.post(f"/api/campaigns/{large['id']}/pause", json={"reason": "not yet"})
+    owner = make_engine(stack.settings.database_url, role=None)
+    async with owner.begin() as connection:
+        await connection.execute(text("UPDATE messages SET not_before = now() WHERE campaign_id = :id"), {"id": small})
+        await connection.execute(text("ANALYZE messages"))
+    await owner.dispose()
+    read = text(
+        "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+        " WHERE relname = 'messages'"
+    )
+
+    async with driver(stack.sessions) as connection, connection.transaction():
+        claimed = await messages.claim(connection, UUID(found["sender_id"]), small, limit=20)
+        rows_read = await connection.fetchval(str(read))
+
+    assert len(claimed) == 20
+    assert rows_read <= 300  # the other campaign's 20,000 would show

@@ -5,14 +5,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from random import Random
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import delete, func, select, text, update
 
+from benchmarks import optout_race
+from core.clock import utc_now
 from core.consent import gate
-from core.consent.acts import MARKETING
 from core.consent.gate import Refusal, SendPermit, SendRequest
 from core.consent.state import EventType
 from core.db import Sessions, make_engine, make_sessions
@@ -309,40 +309,12 @@ async def test_no_send_starts_after_a_withdrawal_has_committed(
     own_sessions: Sessions, keyring: Keyring, settings: Settings
 ) -> None:
     world = await World(own_sessions, keyring, settings).start()
-    random = Random(20261122)
     people = await world.contacts(RACES)
     for start in range(0, RACES, 500):
-        await world.record(*(world.grant(person) for person in people[start : start + 500]))
-    slots = asyncio.Semaphore(6)
-    committed: dict[UUID, float] = {}
-    started: dict[UUID, float] = {}
+        await world.record(*(world.grant(person) for person in people[start : start + 500]), now=utc_now())
 
-    async def withdraw(some: Sequence[UUID]) -> None:
-        await asyncio.sleep(random.random() * 0.05)
-        await world.record(
-            *(world.stop(person, purpose=random.choice([MARKETING, "marketing", "*"])) for person in some)
-        )
-        committed.update(dict.fromkeys(some, time.monotonic()))
+    permits = optout_race.gated(own_sessions, keyring)
+    raced = await optout_race.race(own_sessions, people, permits, keyring=keyring, settings=settings, seed=20261122)
 
-    async def send(permit: SendPermit) -> None:
-        await asyncio.sleep(random.random() * 0.08)
-        if permit.live():
-            started[permit.contact_id] = time.monotonic()
-            await asyncio.sleep(random.random() * 0.01)
-
-    async def send_all(some: Sequence[UUID]) -> None:
-        await asyncio.sleep(random.random() * 0.15)
-        async with gate.permits(own_sessions, wanted(some), keyring=keyring, now=NOW) as (allowed, _):
-            await asyncio.gather(*(send(permit) for permit in allowed))
-
-    async def race(some: Sequence[UUID]) -> None:
-        cut = random.randint(1, len(some) - 1)
-        async with slots:
-            await asyncio.gather(withdraw(some[:cut]), withdraw(some[cut:]), send_all(random.sample(some, len(some))))
-
-    await asyncio.gather(*(race(people[start : start + 10]) for start in range(0, RACES, 10)))
-
-    overtaken = [person for person, at in started.items() if at > committed[person]]
-    assert len(committed) == RACES
-    assert len(overtaken) == 0
-    assert 0.05 * RACES < len(started) < 0.95 * RACES, "the races were no races"
+    assert (raced.withdrawn, raced.overtaken) == (RACES, 0)
+    assert 0.05 * RACES < raced.sent < 0.95 * RACES, "the races were no races"
