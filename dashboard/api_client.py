@@ -305,9 +305,9 @@ class ApiClient:
     def holds(self, limit: int) -> p.Page[c.Hold]:
         return self._get("/api/holds", p.Page[c.Hold], limit=limit)
 
-    def decide_hold(self, hold_id: str, verb: str, reason: str) -> None:
+    def decide_hold(self, contact_id: str, verb: str, reason: str) -> None:
         """`verb` is release or withdraw."""
-        self._send("POST", f"/api/holds/{hold_id}/{verb}", body={"reason": reason})
+        self._send("POST", f"/api/holds/{contact_id}/{verb}", body={"reason": reason})
 
     # webhooks we send
     def event_types(self) -> list[c.EventType]:

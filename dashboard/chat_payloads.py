@@ -47,7 +47,6 @@ class Agent(Struct):
 class Hold(Struct):
     """Somebody wrote what may have been a stop."""
 
-    id: str
     contact_id: str
     purpose: str
     name: str | None = None

@@ -10,7 +10,7 @@ PAGE = 20
 
 
 def _card(hold: Hold, zone: str) -> None:
-    with st.container(border=True, key=f"hold_{hold.id}"):
+    with st.container(border=True, key=f"hold_{hold.contact_id}"):
         left, right = st.columns([3, 1], vertical_alignment="center")
         with left:
             st.markdown(f"> {markup.markdown_text(hold.words)}" if hold.words else "*There is no text.*")
@@ -26,17 +26,17 @@ def _card(hold: Hold, zone: str) -> None:
 
 def _buttons(hold: Hold) -> None:
     def decide(verb: str, reason: str) -> None:
-        session.client().decide_hold(hold.id, verb, reason)
+        session.client().decide_hold(hold.contact_id, verb, reason)
 
     controls.ask_reason(
         "It was no stop",
-        key=f"release_{hold.id}",
+        key=f"release_{hold.contact_id}",
         act=lambda reason: decide("release", reason),
         help_text="Messages go to this person again. The reason is kept as evidence.",
     )
     controls.ask_reason(
         "It was a stop",
-        key=f"withdraw_{hold.id}",
+        key=f"withdraw_{hold.contact_id}",
         act=lambda reason: decide("withdraw", reason),
         help_text="The consent ends, and only the person can give it again.",
         primary=True,
