@@ -21,7 +21,6 @@ WORDING = allow(Role.MARKETER, Role.COMPLIANCE)
 
 
 class HoldOut(Struct):
-    id: UUID
     contact_id: UUID
     name: str | None
     phone_masked: str | None
@@ -35,7 +34,6 @@ class HoldOut(Struct):
     @classmethod
     def of(cls, hold: Hold, number: str | None) -> Self:
         return cls(
-            id=hold.id,
             contact_id=hold.contact_id,
             name=hold.name,
             phone_masked=number,
@@ -69,10 +67,10 @@ class HoldController(Controller):
         numbers = await contacts.masked_numbers(session, [hold.contact_id for hold in found.items])
         return PageOut([HoldOut.of(hold, numbers[hold.contact_id]) for hold in found.items], found.next)
 
-    @post("/{hold_id:uuid}/release", status_code=200)
+    @post("/{contact_id:uuid}/release", status_code=200)
     async def release(
         self,
-        hold_id: FromPath[UUID],
+        contact_id: FromPath[UUID],
         data: JSONBody[DecisionIn],
         request: AuthedRequest,
         parts: Held,
@@ -80,12 +78,12 @@ class HoldController(Controller):
         now: Now,
     ) -> DecidedOut:
         """It was no stop: the person may be messaged again."""
-        return await _decide(hold_id, data, request, parts, session, now, withdraws=False)
+        return await _decide(contact_id, data, request, parts, session, now, withdraws=False)
 
-    @post("/{hold_id:uuid}/withdraw", status_code=200)
+    @post("/{contact_id:uuid}/withdraw", status_code=200)
     async def withdraw(
         self,
-        hold_id: FromPath[UUID],
+        contact_id: FromPath[UUID],
         data: JSONBody[DecisionIn],
         request: AuthedRequest,
         parts: Held,
@@ -93,15 +91,15 @@ class HoldController(Controller):
         now: Now,
     ) -> DecidedOut:
         """It was a stop: the consent ends."""
-        return await _decide(hold_id, data, request, parts, session, now, withdraws=True)
+        return await _decide(contact_id, data, request, parts, session, now, withdraws=True)
 
 
 async def _decide(
-    hold_id: UUID, data: DecisionIn, request: AuthedRequest, parts: Held, session: Db, now: Now, *, withdraws: bool
+    contact_id: UUID, data: DecisionIn, request: AuthedRequest, parts: Held, session: Db, now: Now, *, withdraws: bool
 ) -> DecidedOut:
-    contact_id = await holds.decide(
+    await holds.decide(
         session,
-        hold_id,
+        contact_id,
         withdraws=withdraws,
         reason=data.reason,
         actor=request.user,

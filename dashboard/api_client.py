@@ -21,6 +21,7 @@ from core.errors import (
     Unauthorized,
     Unavailable,
 )
+from dashboard import chat_payloads as c
 from dashboard import payloads as p
 from dashboard.payloads import Json
 
@@ -271,3 +272,102 @@ class ApiClient:
 
     def audit_package(self, audit_id: str) -> bytes:
         return self._send("GET", f"/api/audits/{audit_id}/download")
+
+    # conversations
+    def conversations(
+        self, *, status: str = "", assignee: str = "", q: str = "", unread: bool = False, limit: int = 20
+    ) -> p.Page[c.Conversation]:
+        only = "true" if unread else None
+        return self._get(
+            "/api/conversations",
+            p.Page[c.Conversation],
+            status=status,
+            assignee=assignee,
+            q=q,
+            unread=only,
+            limit=limit,
+        )
+
+    def conversation(self, conversation_id: str) -> c.Conversation:
+        return self._get(f"/api/conversations/{quote(conversation_id, safe='')}", c.Conversation)
+
+    def thread(self, conversation_id: str, limit: int) -> p.Page[c.Line]:
+        return self._get(f"/api/conversations/{conversation_id}/messages", p.Page[c.Line], limit=limit)
+
+    def agents(self) -> list[c.Agent]:
+        return self._get("/api/conversations/agents", p.Page[c.Agent]).items
+
+    def answer(self, conversation_id: str, text: str, key: str) -> None:
+        self._send("POST", f"/api/conversations/{conversation_id}/reply", body={"text": text}, key=key)
+
+    def act_on_conversation(self, conversation_id: str, verb: str, body: Json | None = None) -> c.Conversation:
+        """`verb` is read, close, reopen or assign (with `user_id`)."""
+        return self._post(f"/api/conversations/{conversation_id}/{verb}", c.Conversation, body or {})
+
+    # automatic answers
+    def rules(self) -> list[c.RoutingRule]:
+        return self._get("/api/routing-rules", p.Page[c.RoutingRule]).items
+
+    def add_rule(self, body: Json, key: str) -> c.RoutingRule:
+        return self._post("/api/routing-rules", c.RoutingRule, body, key)
+
+    def change_rule(self, rule_id: str, body: Json) -> None:
+        self._send("PUT", f"/api/routing-rules/{rule_id}", body=body)
+
+    def move_rule(self, rule_id: str, place: int) -> None:
+        self._send("POST", f"/api/routing-rules/{rule_id}/move", body={"place": place})
+
+    def remove_rule(self, rule_id: str) -> None:
+        self._send("DELETE", f"/api/routing-rules/{rule_id}")
+
+    def rehearse(self, body: Json) -> c.Rehearsal:
+        return self._post("/api/routing-rules/rehearse", c.Rehearsal, body)
+
+    def wordings(self) -> list[c.Wording]:
+        return self._get("/api/reply-texts", p.Page[c.Wording]).items
+
+    def put_wording(self, kind: str, language: str, body: str, buttons: list[str]) -> None:
+        content: Json = {"body": body, "buttons": list(buttons)}
+        self._send("PUT", f"/api/reply-texts/{kind}/{quote(language, safe='')}", body=content)
+
+    def reset_wording(self, kind: str, language: str) -> None:
+        self._send("DELETE", f"/api/reply-texts/{kind}/{language}")
+
+    def holds(self, limit: int) -> p.Page[c.Hold]:
+        return self._get("/api/holds", p.Page[c.Hold], limit=limit)
+
+    def decide_hold(self, contact_id: str, verb: str, reason: str) -> None:
+        """`verb` is release or withdraw."""
+        self._send("POST", f"/api/holds/{contact_id}/{verb}", body={"reason": reason})
+
+    # webhooks we send
+    def event_types(self) -> list[c.EventType]:
+        return self._get("/api/hooks/event-types", p.Page[c.EventType]).items
+
+    def hooks(self) -> list[c.Hook]:
+        return self._get("/api/hooks", p.Page[c.Hook]).items
+
+    def add_hook(self, body: Json, key: str) -> c.Hook:
+        return self._post("/api/hooks", c.Hook, body, key)
+
+    def change_hook(self, hook_id: str, body: Json) -> None:
+        self._send("PUT", f"/api/hooks/{hook_id}", body=body)
+
+    def remove_hook(self, hook_id: str) -> None:
+        self._send("DELETE", f"/api/hooks/{hook_id}")
+
+    def hook_secret(self, hook_id: str) -> str:
+        return self._get(f"/api/hooks/{hook_id}/secret", c.Secret).secret
+
+    def rotate_hook(self, hook_id: str) -> str:
+        return self._post(f"/api/hooks/{hook_id}/rotate", c.Secret, {}).secret
+
+    def act_on_hook(self, hook_id: str, verb: str, body: Json | None = None) -> None:
+        """`verb` is enable, disable (with `reason`), test or replay."""
+        self._send("POST", f"/api/hooks/{hook_id}/{verb}", body=body or {})
+
+    def deliveries(self, hook_id: str, *, status: str, limit: int) -> p.Page[c.Delivery]:
+        return self._get(f"/api/hooks/{hook_id}/deliveries", p.Page[c.Delivery], status=status, limit=limit)
+
+    def replay_delivery(self, hook_id: str, delivery_id: str) -> None:
+        self._send("POST", f"/api/hooks/{hook_id}/deliveries/{delivery_id}/replay", body={})

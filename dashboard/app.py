@@ -23,6 +23,7 @@ READABLE = """<style>
 EVERYBODY_BUT_AUDITOR = {R.ADMIN, R.MARKETER, R.APPROVER, R.ANALYST, R.COMPLIANCE}
 CAMPAIGN_READERS = {R.ADMIN, R.MARKETER, R.APPROVER, R.ANALYST}
 CAMPAIGN_MAKERS = set(session.MAY_RUN_CAMPAIGNS)
+AGENTS = {R.ADMIN, R.MARKETER, R.APPROVER, R.COMPLIANCE}
 COMPLIANCE = {R.ADMIN, R.COMPLIANCE, R.AUDITOR}
 
 # section, file and address, title, who may see it, in the menu or only by a link
@@ -33,11 +34,15 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("Campaigns", "results", "Results", CAMPAIGN_READERS, True),
     ("Campaigns", "new_campaign", "New campaign", CAMPAIGN_MAKERS, False),
     ("Campaigns", "review", "Review", CAMPAIGN_MAKERS, False),
+    ("People", "inbox", "Inbox", AGENTS, True),
+    ("People", "routing", "Automatic answers", AGENTS, True),
     ("People", "contacts", "Contacts", CAMPAIGN_MAKERS | {R.COMPLIANCE, R.APPROVER}, True),
     ("People", "audiences", "Audiences", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("People", "imports", "Import", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("Operations", "webhooks", "Webhooks", EVERYBODY_BUT_AUDITOR, True),
     ("Compliance", "compliance", "Consent and audits", COMPLIANCE, True),
+    ("Compliance", "holds", "On hold", {R.ADMIN, R.COMPLIANCE}, True),
+    ("Installation", "hooks", "Webhooks we send", {R.ADMIN, R.MARKETER, R.ANALYST}, True),
 )
 
 

@@ -62,7 +62,7 @@ REASONS = {
     "unreachable": "The number is not on WhatsApp",
     "reaffirm_due": "The consent must be renewed first",
     "ledger_mismatch": "The consent record did not match the ledger",
-    "window_closed": "Quiet hours left no time to send",
+    "window_closed": "It was too late to answer",
     "bad_parameters": "The message could not be filled in for this person",
     "country_paused": "Sending to this country is paused",
     "erased": "The person asked to be erased",
@@ -158,7 +158,27 @@ CONSENT_REASONS = {
     "meta_stop": "stopped marketing inside WhatsApp",
     "meta_resume": "resumed marketing inside WhatsApp",
     "ambiguous_reply": "an unclear reply",
+    "ambiguous_unresolved": "an unclear reply nobody resolved in 7 days",
+    "doubtful_clock": "a doubtful time in the record",
+    "kept_by_person": "the person chose to keep the messages",
+    "answered": "the person answered clearly",
+    "declined": "the person said no",
+    "reviewed_as_stop": "a reviewer read it as a stop",
+    "reviewed_as_no_stop": "a reviewer read it as no stop",
     "import": "an import",
+}
+
+REPLIES = {
+    "stop_confirmed": ("Confirmation of a stop", "sent once, within five minutes; no promotion"),
+    "hold_question": ("Question after an unclear message", "asked once; marketing pauses until it is answered"),
+    "hold_kept": ("After *keep them*", "the pause is over"),
+    "notice_offer": ("Notice with a button", "after START; only a tap on the first button subscribes"),
+    "opted_in": ("Welcome", "after the person agreed"),
+    "already_in": ("Already subscribed", "after START of somebody who gets messages anyway"),
+    "declined": ("After *no*", "the person did not agree to the notice"),
+    "help": ("Help", "who you are, and how to stop"),
+    "rule": ("Automatic answer", "by a rule"),
+    "person": ("Answer", "by one of you"),
 }
 
 WORK = {

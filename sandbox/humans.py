@@ -8,11 +8,12 @@ import asyncio
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 
 from sandbox import payloads
-from sandbox.people import Plan, hash_of
+from sandbox.people import Pin, Plan, hash_of
 from sandbox.simulation import Sandbox
-from sandbox.state import Click, Inbound, Message, Number, Person
+from sandbox.state import Click, Inbound, Message, Number, Person, bsuid
 from sandbox.webhooks import Update
 
 WINDOW_S = 24 * 3600
@@ -132,9 +133,9 @@ def react(sandbox: Sandbox, message: Message, emoji: str | None) -> Inbound:
 
 def say(
     sandbox: Sandbox, number: Number, person: Person, content: dict[str, object], *, text: str | None,
-    payload: str | None, in_reply_to: str | None,
+    payload: str | None, in_reply_to: str | None, speaks: bool = True,
 ) -> Inbound:  # fmt: skip
-    """Any inbound message: `content` has `type` and the member it names. Opens the 24-hour window."""
+    """Any inbound message: `content` has `type` and the member it names. Who speaks opens the 24-hour window."""
     now = sandbox.clock.now()
     sequence = len(sandbox.store.inbound)
     wamid = sandbox.store.wamid(sequence, inbound=True)
@@ -143,7 +144,8 @@ def say(
     )
     sandbox.store.inbound.append(inbound)
     number.window.count(now)  # throughput counts messages in both directions
-    number.thread(person.wa_id).window_until = now + WINDOW_S
+    if speaks:
+        number.thread(person.wa_id).window_until = now + WINDOW_S
     hidden = sandbox.hidden(person)
     item = payloads.inbound(
         person, number, wamid, payloads.timestamp(now, sandbox.transport.millisecond_timestamps), content,
@@ -152,6 +154,33 @@ def say(
     contact = sandbox.contact_json(person, number, username=True)
     sandbox.webhooks.say(Update(number.waba, number, "messages", "messages", item, contact, now), may_disorder=True)
     return inbound
+
+
+def change_number(sandbox: Sandbox, number: Number, person: Person, wa_id: str) -> Person:
+    """Move to another phone number: the business is told, the old number is on WhatsApp no more.
+
+    The new number has a user id of its own, as the provider says. Returns the person under the new number.
+    """
+    portfolio = number.waba.config.portfolio_id
+    moved = sandbox.store.person(wa_id)
+    old_pin = person.pin or Pin()
+    moved.pin, moved.traits = person.pin, None
+    name = sandbox.people.name(person)
+    system = {
+        "body": f"User {name} changed from {person.wa_id} to {wa_id}", "type": "user_changed_number", "wa_id": wa_id,
+        "user_id": bsuid(moved, portfolio), "previous_user_id": bsuid(person, portfolio),
+    }  # fmt: skip
+    say(
+        sandbox, number, person, {"type": "system", "system": system}, text=None, payload=None, in_reply_to=None,
+        speaks=False,
+    )  # fmt: skip
+    person.pin, person.traits = msgspec.structs.replace(old_pin, on_whatsapp=False), None
+    return moved
+
+
+def pin(person: Person, **changes: object) -> None:
+    """Change some of what a person is pinned to, and keep the rest."""
+    person.pin, person.traits = msgspec.structs.replace(person.pin or Pin(), **changes), None
 
 
 def prefer(sandbox: Sandbox, number: Number, person: Person, *, stop: bool) -> None:

@@ -73,15 +73,21 @@ class InboundIn(msgspec.Struct, forbid_unknown_fields=True):
 
     `text` is what is written, or the emoji; `button` the index of the quick reply (any by default).
     `raw` is an inbound `messages[]` content of any type, for example `{"type": "location", "location": {…}}`.
+    `opt_out` writes a stop word of the person's language; `stop` and `resume` are the app's own setting. `block`,
+    `unblock`, `hide_number`, `show_number` and `change_number` (to `new_phone`) last.
     """
 
     phone: str
-    kind: Literal["text", "tap", "click", "reaction", "stop", "resume", "raw"]
+    kind: Literal[
+        "text", "tap", "click", "reaction", "stop", "resume", "raw", "opt_out", "block", "unblock", "hide_number",
+        "show_number", "change_number",
+    ]  # fmt: skip
     text: str | None = None
     button: int = -1
     wamid: str | None = None
     phone_number_id: str | None = None
     raw: dict[str, object] | None = None
+    new_phone: str | None = None
 
 
 class WebhookIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -118,6 +124,14 @@ class ClockIn(msgspec.Struct, forbid_unknown_fields=True):
     """How far the clock jumps ahead, in seconds."""
 
     advance_s: float
+
+
+_LASTING: dict[str, dict[str, object]] = {
+    "block": {"blocked": True},
+    "unblock": {"blocked": False},
+    "hide_number": {"hidden_phone": True},
+    "show_number": {"hidden_phone": False},
+}
 
 
 class Inspection(Controller):
@@ -185,6 +199,17 @@ class Inspection(Controller):
         if data.kind in ("stop", "resume"):
             humans.prefer(sandbox, number, person, stop=data.kind == "stop")
             return {"wamid": None}
+        if data.kind in _LASTING:
+            humans.pin(person, **_LASTING[data.kind])
+            return {"wamid": None}
+        if data.kind == "change_number":
+            digits = digits_of(data.new_phone or "")
+            if digits is None:
+                raise ValidationException("change_number needs new_phone, a phone number")
+            return {"wamid": None, "wa_id": humans.change_number(sandbox, number, person, wa_id_of(digits)).wa_id}
+        if data.kind == "opt_out":
+            word = sandbox.people.stop_word(person)
+            return {"wamid": humans.write(sandbox, number, person, word, in_reply_to=data.wamid).wamid, "text": word}
         if data.kind == "raw":
             if data.raw is None or not isinstance(data.raw.get("type"), str):
                 raise ValidationException("raw needs an object with a type")

@@ -85,7 +85,13 @@ NAMES = (
 _STOP_WORDS = {
     "ES": ("BAJA", "Baja"), "MX": ("BAJA", "ALTO"), "AR": ("BAJA",), "CO": ("BAJA",), "PE": ("BAJA",), "CL": ("BAJA",),
     "BR": ("SAIR", "Sair", "PARAR"), "PT": ("SAIR",), "JP": ("停止",), "DE": ("STOPP", "Stop."), "AT": ("STOPP",),
-    "CH": ("STOPP", "STOP"), "FR": ("STOP", "ARRET"), "IT": ("STOP", "Stop."),
+    "CH": ("STOPP", "STOP"), "FR": ("STOP", "ARRET"), "IT": ("STOP", "Stop."), "NL": ("AFMELDEN",), "SE": ("STOPP",),
+    "IN": ("रोकें", "STOP"), "EG": ("إيقاف",), "SA": ("إلغاء الاشتراك",), "ID": ("BERHENTI",), "MY": ("HENTI",),
+    "CN": ("退订",), "TW": ("取消訂閱",), "KR": ("수신거부",), "TR": ("DURDUR", "İPTAL"), "VN": ("HỦY",),
+    "TH": ("หยุด",), "RU": ("СТОП", "ОТПИСАТЬСЯ"), "UA": ("ВІДПИСАТИСЯ",), "PL": ("WYPISZ",), "CZ": ("ODHLÁSIT",),
+    "RO": ("DEZABONARE",),
+    "HU": ("LEIRATKOZÁS",), "PH": ("HINTO",), "KE": ("SITISHA",), "IL": ("הסר",), "GR": ("ΔΙΑΓΡΑΦΗ",),
+    "BD": ("বন্ধ করুন",), "PK": ("بند کریں",),
 }  # fmt: skip
 _ANY_STOP = ("STOP", "Stop.", "stop", "STOP!")
 _CHAT = (
@@ -106,7 +112,8 @@ class Pin(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     `marketing_limited` (131049 until unpinned), `experiment` (130472), `hidden_phone` (only a BSUID in webhooks).
     Per message: `fails` (an error code, by webhook), `fails_after_sent`, `delivered_after_failed`, `skips_delivered`,
     `reads`, delays in virtual seconds, `taps` (index of a quick reply among all buttons), `clicks` (how often),
-    `bot_clicks`, `replies` (the text to write), `stops_in_app`, `reacts` (an emoji).
+    `bot_clicks`, `replies` (the text to write), `opts_out` (writes a stop word of the own language), `stops_in_app`,
+    `reacts` (an emoji).
     """
 
     name: str | None = None
@@ -131,6 +138,7 @@ class Pin(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     replies: str | None = None
     stops_in_app: bool | None = None
     reacts: str | None = None
+    opts_out: bool | None = None
 
 
 class Traits(msgspec.Struct, frozen=True, gc=False):
@@ -211,7 +219,10 @@ class People:
             return _PLAIN_PLAN
         traits = self.traits(person)
         plan = self._drawn_plan(message, traits, self._dice.draws(person.wa_id, "plan", message.ordinal))
-        return plan if person.pin is None else _pinned(plan, person.pin, traits)
+        if person.pin is None:
+            return plan
+        pinned = _pinned(plan, person.pin, traits)
+        return msgspec.structs.replace(pinned, reply=self.stop_word(person)) if person.pin.opts_out else pinned
 
     def _drawn_plan(self, message: Message, traits: Traits, draws: Draws) -> Plan:
         share, longest = self._profile, self._profile.longest_s
@@ -251,6 +262,10 @@ class People:
 
     def _stop_word(self, person: Person, draws: Draws) -> str:
         return draws.pick(_STOP_WORDS.get(person.country, _ANY_STOP))
+
+    def stop_word(self, person: Person) -> str:
+        """A stop word in the language of the person's country, the same for the same person."""
+        return self._stop_word(person, self._dice.draws(person.wa_id, "stop word"))
 
 
 def hash_of(text: str) -> int:

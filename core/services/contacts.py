@@ -1,7 +1,7 @@
 """Contacts: find by any spelling of a number, look at, search."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from core.consent.stored import among
 from core.errors import NotFound
 from core.models import ConsentEvent, ConsentState, Contact, ContactAddress, Message
 from core.phone import PhoneError
+from core.services import tenures
 from core.services.paging import Page, page
 
 NUMBER_KINDS = ("phone", "wa_id")
@@ -120,13 +121,19 @@ async def resolve_inbound(
 ) -> Contact | None:
     """The contact behind an inbound message, found by user id, then by number; made when nobody is known.
 
-    A user id seen for the first time on a known number is linked to its owner. None when the message names nobody.
+    A user id seen for the first time on a known number is linked to its owner, unless that one is known by another:
+    then the number has a new holder, and the old tenure ends. Who speaks under a user id whose tenure has ended speaks
+    for the past (a late or repeated message). None when the message names nobody.
     """
     number = phone.parse(f"+{wa_id.lstrip('+')}", region="ZZ") if wa_id else None
     keys = [key for key in (user_id, number.match_key if number else None) if key]
     if not keys:
         return None
     found = await owners(session, keys)
+    if user_id and user_id not in found and (former := await tenures.ended_with(session, user_id)) is not None:
+        return await get(session, former)
+    if number is not None and user_id and await _is_taken_over(session, found, number.match_key, user_id):
+        await tenures.end(session, found.pop(number.match_key), now=now)
     contact_id = next((found[key] for key in keys if key in found), None)
     if contact_id is None:
         contact = Contact(
@@ -141,6 +148,14 @@ async def resolve_inbound(
         session.add(ContactAddress(contact_id=contact_id, kind="bsuid", value=user_id, match_key=user_id))
     await session.flush()
     return await get(session, contact_id)
+
+
+async def _is_taken_over(session: AsyncSession, found: Mapping[str, UUID], match_key: str, user_id: str) -> bool:
+    """Whether the number's owner is known by another account than the one that writes now."""
+    holder = found.get(match_key)
+    if holder is None or found.get(user_id) == holder:
+        return False
+    return await tenures.has_another_account(session, holder, user_id)
 
 
 async def consent_states(session: AsyncSession, contact_id: UUID) -> list[ConsentState]:

@@ -12,12 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent.acts import Act, ActorType, Method
 from core.consent.canonical import timestamp
-from core.consent.state import HOLD, EventType
+from core.consent.state import HOLD, EventType, covers
 from core.consent.upkeep import HOLD_TTL
-from core.errors import Conflict, NotFound
+from core.errors import Conflict
 from core.keys import Keyring
-from core.models import ConsentState
-from core.services import consents
+from core.services import consents, contacts
 from core.services.paging import MAX_PAGE, Page, decode, encode
 from core.services.people import Actor
 from core.settings import Settings
@@ -25,9 +24,8 @@ from core.settings import Settings
 
 @dataclass(frozen=True)
 class Hold:
-    """One pause of one person; `decided_at` is when time itself decides, as a withdrawal."""
+    """The pause of one person; `decided_at` is when time itself decides, as a withdrawal."""
 
-    id: UUID
     contact_id: UUID
     name: str | None
     language: str | None
@@ -38,10 +36,11 @@ class Hold:
     decided_at: datetime | None
 
 
-# A pause of a scope shows on every purpose inside it: only the row it was placed on is listed, and those that a
-# doubtful clock paused without an event of their own.
+# A pause of a scope shows on every purpose inside it: the row it was placed on tells why; a doubtful clock pauses
+# without an event of its own.
 _HOLDS = text("""
-    SELECT s.id, s.contact_id, c.name, c.language, s.purpose, held.reason, held.recorded_at, e.payload
+    SELECT DISTINCT ON (s.contact_id) s.contact_id, c.name, c.language, s.purpose, held.reason, held.recorded_at,
+           e.payload
       FROM consent_state s
       JOIN contacts c ON c.id = s.contact_id
       LEFT JOIN LATERAL (
@@ -50,28 +49,24 @@ _HOLDS = text("""
             ORDER BY seq DESC LIMIT 1) held ON true
       LEFT JOIN consent_evidence e ON e.event_id = held.event_id
      WHERE jsonb_exists(s.overlays, 'hold') AND s.state NOT IN ('withdrawn', 'closed')
-       AND (held.event_id IS NOT NULL OR NOT EXISTS (
-           SELECT FROM consent_state w WHERE w.contact_id = s.contact_id AND w.purpose IN ('marketing.*', '*')
-                                         AND jsonb_exists(w.overlays, 'hold')))
-       AND (CAST(:after AS uuid) IS NULL OR s.id > :after)
-     ORDER BY s.id LIMIT :limit
+       AND (CAST(:after AS uuid) IS NULL OR s.contact_id > :after)
+     ORDER BY s.contact_id, held.event_id IS NULL, s.purpose LIMIT :limit
 """)
 
 
 async def list_page(session: AsyncSession, *, limit: int, cursor: str | None) -> Page[Hold]:
-    """The people on hold, the longest known first."""
+    """The people on hold, each once, the longest known first."""
     after = decode(cursor) if cursor is not None else None
     limit = min(limit, MAX_PAGE)
     rows: Sequence[Row[Any]] = (await session.execute(_HOLDS, {"after": after, "limit": limit + 1})).all()
     shown = [_hold(row) for row in rows[:limit]]
-    return Page(shown, encode(shown[-1].id) if len(rows) > limit else None)
+    return Page(shown, encode(shown[-1].contact_id) if len(rows) > limit else None)
 
 
 def _hold(row: Row[Any]) -> Hold:
     placed_at = datetime.fromisoformat(row.recorded_at) if row.recorded_at else None
     evidence = msgspec.json.decode(row.payload) if row.payload else {}
     return Hold(
-        id=row.id,
         contact_id=row.contact_id,
         name=row.name,
         language=row.language,
@@ -85,7 +80,7 @@ def _hold(row: Row[Any]) -> Hold:
 
 async def decide(
     session: AsyncSession,
-    hold_id: UUID,
+    contact_id: UUID,
     *,
     withdraws: bool,
     reason: str,
@@ -93,21 +88,21 @@ async def decide(
     keyring: Keyring,
     settings: Settings,
     now: datetime,
-) -> UUID:
-    """End a pause, with or without a withdrawal; returns the contact. Raises NotFound, or Conflict when it is over."""
-    row = await session.get(ConsentState, hold_id)
-    if row is None:
-        raise NotFound("no such hold", hold_id=str(hold_id))
-    if HOLD not in row.overlays:
+) -> None:
+    """End a person's pause, with or without a withdrawal. Raises NotFound, or Conflict when it is over."""
+    await contacts.get(session, contact_id)
+    held = [row.purpose for row in await contacts.consent_states(session, contact_id) if HOLD in row.overlays]
+    if not held:
         raise Conflict("this person is no longer on hold: look at the list again")
+    widest = [one for one in held if not any(covers(other, one) for other in held if other != one)]
     kinds = [EventType.WITHDRAWN, EventType.HOLD_RELEASED] if withdraws else [EventType.HOLD_RELEASED]
     acts = [
         Act(
-            contact_id=row.contact_id,
+            contact_id=contact_id,
             event_type=kind,
-            purpose=row.purpose,
+            purpose=purpose,
             source="dashboard",
-            source_key=f"hold|{hold_id}|{timestamp(now)}|{kind.value}",
+            source_key=f"hold|{contact_id}|{purpose}|{timestamp(now)}|{kind.value}",
             occurred_at=now,
             actor=ActorType.STAFF,
             actor_id=actor.id,
@@ -115,7 +110,7 @@ async def decide(
             reason="reviewed_as_stop" if withdraws else "reviewed_as_no_stop",
             evidence={"operator_note": reason},
         )
+        for purpose in widest
         for kind in kinds
     ]
     await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
-    return row.contact_id

@@ -96,7 +96,7 @@ _COMPLETED = text("""
        AND NOT EXISTS (SELECT FROM status_changes s
                         WHERE s.kind = 'campaign' AND s.subject_id = c.id AND s.after = 'completed')
        AND NOT EXISTS (SELECT FROM messages m
-                        WHERE m.campaign_id = c.id AND m.status IN ('queued', 'sending'))
+                        WHERE m.campaign_id = c.id AND m.phase IN ('queued', 'sending'))
     ON CONFLICT DO NOTHING
 """)
 

@@ -17,7 +17,7 @@ from core.consent.stored import lock_contacts
 from core.errors import RuleViolation
 from core.keys import Keyring
 from core.models import Contact, InboundMessage, Message, MessageEvent, Sender
-from core.services import answers, consents, contacts, conversations, routing
+from core.services import answers, consents, contacts, conversations, routing, tenures
 from core.services.meanings import BUTTON_TYPES, Heard, Meaning, evidence_of, meaning, narrowing
 from core.services.messages import Report, event_key
 from core.settings import Settings
@@ -94,7 +94,7 @@ async def consent_acts(session: AsyncSession, parsed: Parsed, *, now: datetime) 
         contact = await person(session, preference.wa_id, preference.user_id, None, now=now)
         if contact is not None:
             acts.append(act_of_preference(preference, contact.id))
-    return await _effective(session, acts)
+    return await _effective(session, [*await tenures.acts(session, now=now), *acts])
 
 
 async def _effective(session: AsyncSession, acts: Sequence[Act]) -> list[Act]:
@@ -141,9 +141,11 @@ async def record(
     acts: list[Act] = []
     for each in heard:
         acts += acts_of(each.inbound, each.contact, each.said)
-    acts = await _effective(session, acts)
+    acts = [*await tenures.acts(session, now=now), *await _effective(session, acts)]
     await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
     for each in heard:
+        if each.inbound.type == "system":  # the provider speaks, not the person
+            continue
         noted = await conversations.note(session, each)
         answered = await answers.answer(session, each, keyring=keyring, settings=settings, now=now)
         if answered is None and noted is not None and _is_for_rules(each):
@@ -245,6 +247,7 @@ async def note_preferences(
             credited = await _credited(session, stand_in, contact.id)
             if credited is not None:
                 await _note_events(session, stand_in, credited, Meaning(InboundIntent.OPT_OUT))
+    acts = [*await tenures.acts(session, now=now), *acts]
     await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
 
 

@@ -42,6 +42,7 @@ from core.settings import Settings, get_settings
 from core.statuses import CANARY_PRIORITY, Role
 from tests.analytics import golden
 from tests.conftest import _psql
+from tests.dashboard import chat_rows
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 PASSWORD = "correct horse battery staple"
@@ -287,6 +288,16 @@ def empty_stack(
         yield stack
 
 
+@pytest.fixture(scope="session")
+def chat_stack(
+    servers: tuple[EmbeddedPostgres, EmbeddedValkey], template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """The API of an installation to which people wrote."""
+    with _running(*servers, template_database, tmp_path_factory.mktemp("chat"), full=False) as stack:
+        asyncio.run(chat_rows.insert(stack.settings))
+        yield stack
+
+
 @pytest.fixture
 def visit(monkeypatch: pytest.MonkeyPatch, valkey_url: str) -> Iterator[Callable[[Stack], Visit]]:
     """Points the dashboard's settings at a stack; Valkey, which counts sign-ins, is emptied afterwards."""
@@ -314,6 +325,12 @@ def _forget() -> None:
 def dashboard(full_stack: Stack, visit: Callable[[Stack], Visit]) -> Visit:
     """The dashboard of an installation with data."""
     return visit(full_stack)
+
+
+@pytest.fixture
+def busy_dashboard(chat_stack: Stack, visit: Callable[[Stack], Visit]) -> Visit:
+    """The dashboard of an installation to which people wrote."""
+    return visit(chat_stack)
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ async def test_compliance_reads_what_was_written_and_decides_with_a_reason(stack
     assert hold["phone_masked"].endswith("00") and ANA not in hold["phone_masked"]
 
     assert (await stack.client.get("/api/holds")).status_code == 403
-    bare = await compliance.post(f"/api/holds/{hold['id']}/release", json={"reason": ""})
+    bare = await compliance.post(f"/api/holds/{hold['contact_id']}/release", json={"reason": ""})
     assert bare.status_code == 400
-    freed = await compliance.post(f"/api/holds/{hold['id']}/release", json={"reason": "asks for the way"})
+    freed = await compliance.post(f"/api/holds/{hold['contact_id']}/release", json={"reason": "asks for the way"})
 
     assert freed.json()["state"] == "subscribed"
     assert await state(stack) == ("subscribed", [])
     assert (await compliance.get("/api/holds")).json()["items"] == []
-    again = await compliance.post(f"/api/holds/{hold['id']}/withdraw", json={"reason": "too late"})
+    again = await compliance.post(f"/api/holds/{hold['contact_id']}/withdraw", json={"reason": "too late"})
     assert again.status_code == 409
 
 
@@ -35,7 +35,7 @@ async def test_a_reviewer_may_read_it_as_a_stop(stack: Stack) -> None:
     compliance = await stack.sign_in(Role.COMPLIANCE)
     (hold,) = (await compliance.get("/api/holds")).json()["items"]
 
-    await compliance.post(f"/api/holds/{hold['id']}/withdraw", json={"reason": "clear enough"})
+    await compliance.post(f"/api/holds/{hold['contact_id']}/withdraw", json={"reason": "clear enough"})
 
     assert await state(stack) == ("withdrawn", [])
     assert (await compliance.get("/api/holds")).json()["items"] == []

@@ -264,3 +264,74 @@ def test_a_full_number_is_dialled_as_given_and_its_id_is_stable(digits: str) -> 
     spaced = "+" + digits[:2] + " (" + digits[2:4] + ") " + digits[4:]
     assert international(spaced, "15550001111") == digits
     assert wa_id_of(digits).isdecimal()
+
+
+async def test_people_opt_out_in_the_language_of_their_country(simulator: Simulator) -> None:
+    words = {}
+    for phone in ("+819012345678", "+5511987654321", "+6281234567890", "+12125550199"):
+        answer = await simulator.steer("POST", "inbound", {"phone": phone, "kind": "opt_out"})
+        words[phone] = answer["text"]
+        await simulator.steer("PUT", f"people/{phone}", {"opts_out": True, "act_after_s": 0})
+    await simulator.send("+819012345678")
+    await simulator.settle(step_s=5)
+
+    assert words["+819012345678"] == "停止"
+    assert words["+5511987654321"] in ("SAIR", "Sair", "PARAR")
+    assert words["+6281234567890"] == "BERHENTI"
+    assert words["+12125550199"].lower().startswith("stop")
+    written = [message["text"]["body"] for message in simulator.receiver.values("messages")]
+    assert written.count("停止") == 2
+
+
+async def test_people_block_and_let_messages_through_again(simulator: Simulator) -> None:
+    await simulator.steer("POST", "inbound", {"phone": PHONE, "kind": "block"})
+    await simulator.send(PHONE)
+    await simulator.settle(step_s=5)
+    blocked = [status["status"] for status in simulator.receiver.values("statuses")]
+    await simulator.steer("POST", "inbound", {"phone": PHONE, "kind": "unblock"})
+    await simulator.send(PHONE)
+    await simulator.settle(step_s=5)
+
+    assert blocked == ["sent"]
+    assert "delivered" in [status["status"] for status in simulator.receiver.values("statuses")]
+
+
+async def test_people_hide_their_number(simulator: Simulator) -> None:
+    await simulator.steer("POST", "inbound", {"phone": PHONE, "kind": "hide_number"})
+    await simulator.steer("POST", "inbound", {"phone": PHONE, "kind": "text", "text": "hi"})
+    await simulator.settle()
+
+    (message,) = simulator.receiver.values("messages")
+    assert "from" not in message and message["from_user_id"].startswith("DE.")
+
+
+async def test_a_person_who_changes_the_number_is_reached_at_the_new_one_only(simulator: Simulator) -> None:
+    moved = {"phone": PHONE, "kind": "change_number", "new_phone": "+4915199999999"}
+    answer = await simulator.steer("POST", "inbound", moved)
+    await simulator.settle()
+
+    assert answer["wa_id"] == "4915199999999"
+    (message,) = simulator.receiver.values("messages")
+    assert message["from"] == PHONE.lstrip("+")
+    system = message["system"]
+    assert (system["type"], system["wa_id"]) == ("user_changed_number", "4915199999999")
+    assert system["previous_user_id"] == message["from_user_id"] != system["user_id"]
+    await simulator.send(PHONE)
+    await simulator.settle(step_s=5)
+    assert simulator.receiver.values("statuses")[-1]["errors"][0]["code"] == 131026
+
+
+async def test_people_tap_the_answers_of_a_question(simulator: Simulator) -> None:
+    await simulator.steer("POST", "inbound", {"phone": PHONE, "kind": "text", "text": "hi"})
+    replies = [{"type": "reply", "reply": {"id": f"id{n}", "title": f"Answer {n}"}} for n in range(2)]
+    question = {"type": "button", "body": {"text": "Which?"}, "action": {"buttons": replies}}
+    sent = await simulator.send(PHONE, type="interactive", template=None, interactive=question)
+    assert sent.status_code == 200, sent.text
+    await simulator.steer("POST", "inbound", {"phone": PHONE, "kind": "tap", "button": 1})
+    await simulator.settle()
+
+    tapped = simulator.receiver.values("messages")[-1]
+    assert tapped["interactive"] == {"type": "button_reply", "button_reply": {"id": "id1", "title": "Answer 1"}}
+    assert tapped["context"]["id"] == sent.json()["messages"][0]["id"]
+    (item,) = (await simulator.inspect("messages"))["items"]
+    assert (item["text"], item["choices"]) == ("Which?", ["Answer 0", "Answer 1"])

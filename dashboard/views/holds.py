@@ -1,0 +1,59 @@
+"""Who wrote what may have been a stop, and was it one?"""
+
+import streamlit as st
+
+from core.settings import get_settings
+from dashboard import controls, format, markup, session, words
+from dashboard.chat_payloads import Hold
+
+PAGE = 20
+
+
+def _card(hold: Hold, zone: str) -> None:
+    with st.container(border=True, key=f"hold_{hold.contact_id}"):
+        left, right = st.columns([3, 1], vertical_alignment="center")
+        with left:
+            st.markdown(f"> {markup.markdown_text(hold.words)}" if hold.words else "*There is no text.*")
+            who = " · ".join(part for part in (hold.name, hold.phone_masked, hold.language) if part)
+            st.caption(markup.markdown_text(who or "No name"))
+            facts = [words.purpose(hold.purpose), words.consent_reason(hold.reason)]
+            facts += [f"on hold since {format.instant(hold.placed_at, zone)}"] if hold.placed_at else []
+            facts += [f"counts as a stop from {format.instant(hold.decided_at, zone)} on"] if hold.decided_at else []
+            st.caption(markup.markdown_text(" · ".join(facts)))
+        with right:
+            _buttons(hold)
+
+
+def _buttons(hold: Hold) -> None:
+    def decide(verb: str, reason: str) -> None:
+        session.client().decide_hold(hold.contact_id, verb, reason)
+
+    controls.ask_reason(
+        "It was no stop",
+        key=f"release_{hold.contact_id}",
+        act=lambda reason: decide("release", reason),
+        help_text="Messages go to this person again. The reason is kept as evidence.",
+    )
+    controls.ask_reason(
+        "It was a stop",
+        key=f"withdraw_{hold.contact_id}",
+        act=lambda reason: decide("withdraw", reason),
+        help_text="The consent ends, and only the person can give it again.",
+        primary=True,
+    )
+
+
+st.title("On hold")
+st.caption(
+    "What these people wrote may have been a stop, so nothing goes to them. They were asked once; when nobody decides "
+    "within seven days, it counts as a stop."
+)
+many = st.session_state.setdefault("holds_many", PAGE)
+page = session.client().holds(many)
+for hold in page.items:
+    _card(hold, get_settings().time_zone)
+if not page.items:
+    st.success("Nobody is on hold.")
+if page.next and many < 200 and st.button("Show more", key="more_holds"):
+    st.session_state["holds_many"] = min(200, many + PAGE)
+    st.rerun()

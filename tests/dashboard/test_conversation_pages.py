@@ -1,0 +1,131 @@
+"""The pages about people who write: inbox, holds, automatic answers, webhooks we send."""
+
+from datetime import datetime
+
+from core.statuses import Role
+from dashboard import answering, chat
+from dashboard.chat_payloads import Actions, Conditions, Hours, Line
+from tests.dashboard.chat_rows import CHAT, HOOK, RULE, STALE
+from tests.dashboard.conftest import Visit, said
+
+
+def test_the_inbox_shows_who_waits_and_the_thread_and_sends_an_answer(busy_dashboard: Visit) -> None:
+    at = busy_dashboard(Role.MARKETER, "inbox")
+    assert "Choose a conversation" in said(at)
+    labels = {button.key: button.label for button in at.button}
+    assert "2 new" in labels[f"open_{CHAT}"] and "wants a person" in labels[f"open_{CHAT}"]
+
+    at.button(key=f"open_{CHAT}").click().run()
+
+    text = said(at)
+    assert "<b>blue</b>" in text and "<b>still</b>" not in text  # the person's own marks, and nothing else
+    assert "Hello Chloé, we deliver in two days." in text
+    assert "2 new" not in {button.key: button.label for button in at.button}[f"open_{CHAT}"]
+    at.text_area(key="answer_text").set_value("To Lyon it is 5 EUR.")
+    at.button(key="answer_button").click().run()
+    assert not at.exception and "To Lyon it is 5 EUR." in said(at)
+    assert "Some marketer" in said(at)
+
+
+def test_an_empty_answer_is_asked_for_and_an_old_conversation_takes_none(busy_dashboard: Visit) -> None:
+    at = busy_dashboard(Role.MARKETER, "inbox")
+    at.button(key=f"open_{CHAT}").click().run()
+    at.button(key="answer_button").click().run()
+    assert "Write something first" in at.warning[0].value
+
+    at.button(key=f"open_{STALE}").click().run()
+
+    assert "answer_button" not in [button.key for button in at.button]
+    assert "24 hours after the last message" in said(at)
+    at.button(key="close_conversation").click().run()
+    assert f"open_{STALE}" not in [button.key for button in at.button]
+
+
+def test_pages_without_anything_say_what_to_expect(new_dashboard: Visit) -> None:
+    assert "Nobody is waiting" in said(new_dashboard(Role.MARKETER, "inbox"))
+    assert "Nobody is on hold" in said(new_dashboard(Role.COMPLIANCE, "holds"))
+    assert "There is no rule yet" in said(new_dashboard(Role.MARKETER, "routing"))
+    assert "Nobody is told anything yet" in said(new_dashboard(Role.ADMIN, "hooks"))
+
+
+def test_compliance_decides_about_a_hold_with_a_reason(busy_dashboard: Visit) -> None:
+    at = busy_dashboard(Role.COMPLIANCE, "holds")
+    assert "can I stop by the store tomorrow" in said(at).replace("\\", "")
+    (key,) = [button.key for button in at.button if str(button.key).startswith("release_")]
+
+    at.button(key=key).click().run()
+    assert "Please say why" in at.warning[0].value
+    at.text_input(key=f"{key}_reason").set_value("asks for the way")
+    at.button(key=key).click().run()
+
+    assert "Nobody is on hold" in said(at)
+
+
+def test_a_rule_is_tried_switched_off_and_a_new_one_added(busy_dashboard: Visit) -> None:
+    at = busy_dashboard(Role.MARKETER, "routing")
+    assert "the text contains “shipping” or “delivery”" in said(at)
+
+    at.text_input(key="try_text").set_value("How long is shipping?").run()
+    assert "The rule “Shipping” fits" in said(at).replace("\\", "")
+    at.text_input(key="try_text").set_value("STOP").run()
+    assert "the consent ends at once" in said(at)
+    at.button(key=f"switch_{RULE}").click().run()
+    assert "`off`" in said(at)
+    at.text_input(key="name_new").set_value("Nights")
+    at.checkbox(key="outside_new").check()
+    at.text_area(key="reply_new").set_value("We are back at nine.")
+    at.button(key="save_new").click().run()
+
+    assert not at.exception
+    assert "it is outside Mon, Tue, Wed, Thu, Fri 09:00 to 17:00" in said(at).replace("\\", "")
+
+
+def test_a_rule_that_does_nothing_is_refused_in_words(busy_dashboard: Visit) -> None:
+    at = busy_dashboard(Role.MARKETER, "routing")
+
+    at.text_input(key="name_new").set_value("Nothing")
+    at.button(key="save_new").click().run()
+
+    assert "choose at least one" in at.error[0].value
+
+
+def test_the_wording_of_an_answer_is_changed_and_put_back(busy_dashboard: Visit) -> None:
+    at = busy_dashboard(Role.COMPLIANCE, "routing")
+    at.selectbox(key="kind").set_value("help").run()
+
+    at.text_area(key="text_help_en").set_value("{brand} here. Reply STOP to end this.")
+    at.button(key="save_wording").click().run()
+    assert "Your own wording" in said(at)
+    at.button(key="reset_wording").click().run()
+
+    assert "Built in" in said(at)
+
+
+def test_an_administrator_sees_what_was_sent_and_others_look_only(busy_dashboard: Visit) -> None:
+    at = busy_dashboard(Role.ADMIN, "hooks")
+    assert "Nothing has been taken since" in said(at)
+    at.toggle(key=f"log_{HOOK}").set_value(True).run()
+    assert "answered 500" in said(at) and "evt_message_1" in said(at)
+    at.text_input(key="url_new").set_value("https://127.0.0.1/")
+    at.multiselect(key="events_new").set_value(["message.read"])
+    at.button(key="save_new").click().run()
+    assert "private networks" in at.error[0].value
+
+    at = busy_dashboard(Role.MARKETER, "hooks")
+    assert f"edit_{HOOK}" not in [button.key for button in at.button]
+
+
+def test_rules_are_said_in_words() -> None:
+    hours = Hours(["sat"], "22:00", "06:00")
+    every = Conditions(["a"], "equals", ["menu:*"], hours, True, "x", ["de"])
+
+    assert answering.when(Conditions()) == "anything is written"
+    assert answering.when(every).count(", and ") == 5
+    assert answering.then(Actions("Hi", "vip", True)) == "answer “Hi”, tag the contact vip, hand over to a person"
+
+
+def test_a_bubble_escapes_and_says_what_has_no_text() -> None:
+    at = "2026-11-22T12:00:00+00:00"
+    line = Line("1", True, "image", datetime.fromisoformat(at))
+
+    assert "a picture" in chat.thread([line], "UTC")
