@@ -32,6 +32,7 @@ from api.health import HealthController
 from api.imports import ImportController
 from api.ingest import Ingest
 from api.links import LinkController
+from api.oversight import DraftController, IntegrityController, OversightController
 from api.privacy import PrivacyController, RequestController
 from api.profiles import AttributeController, ProfileController
 from api.rates import RateController
@@ -83,6 +84,9 @@ def create_app(
             ConsentController,
             LedgerController,
             AuditController,
+            OversightController,
+            IntegrityController,
+            DraftController,
             TemplateController,
             MediaController,
             CampaignController,

@@ -30,6 +30,7 @@ RUN_IMPORT = "run_import"
 BUILD_AUDIT = "build_audit"
 REFRESH_LAKE = "refresh_lake"
 COUNT_AUDIENCE = "count_audience"
+VERIFY_LEDGER = "verify_ledger"
 
 IN_HAND_S = 9  # how long work stays with a worker that has stopped breathing
 

@@ -87,6 +87,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             kept(queue.RUN_IMPORT, importing.run_import),
             kept(queue.BUILD_AUDIT, exporting.build_audit),
             kept(queue.REFRESH_LAKE, lake.refresh_lake),
+            kept(queue.VERIFY_LEDGER, recording.verify_ledger),
             kept(queue.COUNT_AUDIENCE, counting.count_audience),
         ],
         cron_jobs=[
@@ -97,6 +98,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             cron(exporting.ring_audits, second=EVERY_10_S),
             cron(recording.settle_consents, second=15),
             cron(recording.sign_checkpoint, minute=EVERY_5_MIN, second=30),
+            cron(recording.verify_ledger, hour=4, minute=7, timeout=LONG_S),
             cron(lake.ring_refresh, second=EVERY_10_S),
             cron(counting.ring_counts, second=25),
             cron(keeping.keep_to_terms, hour=3, minute=17, timeout=LONG_S),

@@ -17,6 +17,7 @@ from core.models.consent import (
 from core.models.contact import AttributeDefinition, Contact, ContactAddress
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, Rate
+from core.models.oversight import LedgerAnchor, LedgerCheck, RegistryDraft
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
 from core.models.request import DataRequest
 from core.models.sender import Sender
@@ -48,6 +49,8 @@ __all__ = [
     "ImportRow",
     "InboundMessage",
     "LakeHead",
+    "LedgerAnchor",
+    "LedgerCheck",
     "Link",
     "LinkHit",
     "Media",
@@ -59,6 +62,7 @@ __all__ = [
     "PendingWithdrawal",
     "Purpose",
     "Rate",
+    "RegistryDraft",
     "Sender",
     "Session",
     "Suppression",

@@ -26,6 +26,7 @@ JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "run_import": importing.run_import,
     "build_audit": exporting.build_audit,
     "refresh_lake": lake.refresh_lake,
+    "verify_ledger": recording.verify_ledger,
     "count_audience": counting.count_audience,
 }
 
