@@ -36,7 +36,11 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("People", "contacts", "Contacts", CAMPAIGN_MAKERS | {R.COMPLIANCE, R.APPROVER}, True),
     ("People", "audiences", "Audiences", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("People", "imports", "Import", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
-    ("Compliance", "compliance", "Consent and audits", COMPLIANCE, True),
+    ("Compliance", "consent_figures", "Consent", COMPLIANCE, True),
+    ("Compliance", "compliance", "Ledger and audits", COMPLIANCE, True),
+    ("Compliance", "data_requests", "Requests", {R.ADMIN, R.COMPLIANCE}, True),
+    ("Compliance", "registry", "Notices and purposes", COMPLIANCE, True),
+    ("Compliance", "audit_log", "Who did what", COMPLIANCE, True),
 )
 
 
