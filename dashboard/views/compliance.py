@@ -133,6 +133,7 @@ def _trail(person: Person, trail: ConsentTrail, zone: str) -> None:
         st.caption(markup.markdown_text(" · ".join(fact for fact in facts if fact)))
     controls.table(
         {
+            "Happened": [format.instant(event.occurred_at, zone) for event in trail.events],
             "Recorded": [format.instant(event.recorded_at, zone) for event in trail.events],
             "What happened": [words.plain(event.event_type.lower()) for event in trail.events],
             "Purpose": [words.purpose(event.purpose) for event in trail.events],

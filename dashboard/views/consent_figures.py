@@ -55,8 +55,8 @@ def _dimensions(overview: Overview, purpose: str) -> None:
         whole = sum(counts.values())
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:12]
         with place:
-            st.caption(title)
             if not ordered:
+                st.caption(title)
                 st.caption("Nobody has agreed yet.")
                 continue
             controls.table(
