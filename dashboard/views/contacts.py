@@ -140,7 +140,8 @@ def _timeline(contact_id: str, zone: str) -> None:
     controls.table(
         {
             "When": [format.instant(each.at, zone) for each in happenings],
-            "What": [f"{timeline.icon(each)} {timeline.sentence(each)}" for each in happenings],
+            "What": [timeline.kind(each) for each in happenings],
+            "What happened": [timeline.sentence(each) for each in happenings],
         }
     )
     if following and st.button("Show earlier", key="timeline_more"):

@@ -178,7 +178,7 @@ def test_a_contact_is_found_looked_at_edited_and_erased(dashboard: Visit) -> Non
     box.select_index(0).run()
     assert not at.exception
     assert {"Messages", "Clicks", "Orders", "Net revenue"} <= {tile.label for tile in at.metric}
-    assert "The message arrived of C1" in said(at) or "A message was prepared" in said(at)
+    assert "Prepared (" in said(at)
 
     at.text_input(key="edit_name").set_value("Renamed <b>Person</b>")
     at.text_input(key="edit_country").set_value("XYZ")
