@@ -123,7 +123,7 @@ def file_finds(path: Path, traces: Traces) -> list[str]:
         return [path.name] if traces.within(pl.read_parquet(path).cast(pl.String, strict=False).write_csv()) else []
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            return [name for name in archive.namelist() if traces.within(archive.read(name).decode())]
+            return [name for name in archive.namelist() if traces.within(archive.read(name).decode("latin-1"))]
     return [path.name] if traces.within(path.read_bytes().decode("latin-1")) else []
 
 
