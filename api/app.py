@@ -33,6 +33,7 @@ from api.hooks import HookController
 from api.imports import ImportController
 from api.ingest import Ingest
 from api.links import LinkController
+from api.oversight import DraftController, IntegrityController, OversightController
 from api.privacy import PrivacyController, RequestController
 from api.profiles import AttributeController, ProfileController
 from api.rates import RateController
@@ -93,6 +94,9 @@ def create_app(
             ConversationController,
             RoutingController,
             HookController,
+            OversightController,
+            IntegrityController,
+            DraftController,
             TemplateController,
             MediaController,
             CampaignController,

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
+import msgspec
 from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody
 from litestar.response import File
@@ -15,7 +16,7 @@ from api.paging import Cursor, Limit, PageOut
 from api.sentences import COUNTRY
 from api.state import Db, Held, Now
 from core.consent.acts import MARKETING, Act, ActorType, Method
-from core.consent.state import EventType, is_scope
+from core.consent.state import EventType, Grade, State, is_scope
 from core.errors import RuleViolation
 from core.models import Checkpoint, Export, Notice, Purpose
 from core.services import consents, contacts, exports, people
@@ -193,6 +194,13 @@ class AuditIn(Struct, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(min_length=5, max_length=300)]
     purpose: str | None = None
     country: Annotated[str, Meta(pattern=COUNTRY)] | None = None
+    state: State | None = None
+    grade: Grade | None = None  # the following ask how the consent in force was given
+    method: Method | None = None
+    notice_id: UUID | None = None
+    collection_point: Annotated[str, Meta(max_length=200)] | None = None
+    import_id: UUID | None = None
+    as_of_seq: Annotated[int, Meta(ge=1)] | None = None  # as the newest checkpoint of at most so many records saw it
     campaign_id: UUID | None = None
     contact_ids: Annotated[list[UUID], Meta(max_length=1000)] | None = None
 
@@ -241,12 +249,8 @@ class AuditController(Controller):
         """Ask for a package an outsider can verify offline; a worker builds it."""
 
         async def make() -> ExportOut:
-            filters = {
-                "purpose": data.purpose,
-                "country": data.country,
-                "campaign_id": str(data.campaign_id) if data.campaign_id else None,
-                "contact_ids": [str(each) for each in data.contact_ids] if data.contact_ids else None,
-            }
+            asked = msgspec.to_builtins(data)
+            filters = {name: value for name, value in asked.items() if name != "reason" and value not in (None, [])}
             export = await exports.add(session, filters=filters, reason=data.reason, actor=request.user)
             await people.note(session, request.user, "audit.requested", "export", export.id, reason=data.reason)
             return ExportOut.of(export)

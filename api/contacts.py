@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
+import msgspec
 from litestar import Controller, get
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
@@ -73,7 +74,8 @@ class EventOut(Struct):
     grade: str | None
     method: str | None
     reason: str | None
-    recorded_at: str
+    occurred_at: str  # as the source claims
+    recorded_at: str  # when it was sealed
     leaf_hash: str
 
     @classmethod
@@ -86,6 +88,7 @@ class EventOut(Struct):
             grade=event.grade,
             method=event.method,
             reason=event.reason,
+            occurred_at=str(msgspec.json.decode(event.core)["occurred_at"]),
             recorded_at=event.recorded_at,
             leaf_hash=event.leaf_hash,
         )

@@ -31,6 +31,7 @@ BUILD_AUDIT = "build_audit"
 REFRESH_LAKE = "refresh_lake"
 DELIVER_HOOKS = "deliver_hooks"
 COUNT_AUDIENCE = "count_audience"
+VERIFY_LEDGER = "verify_ledger"
 
 IN_HAND_S = 9  # how long work stays with a worker that has stopped breathing
 

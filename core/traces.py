@@ -1,6 +1,7 @@
 """What a person can be recognised by in rows and files, and the search for it; pure but for reading files."""
 
 import base64
+import io
 import re
 import unicodedata
 import zipfile
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import phonenumbers
 from phonenumbers import NumberParseException
@@ -77,12 +79,23 @@ def _decoded(opaque: str) -> str:
 
 
 def names_person(path: Path, traces: Traces) -> bool:
-    """Whether a file, or a file inside a ZIP, names the person. What cannot be read as text is taken to."""
+    """Whether a file, or a file packed in it, names the person. A lone file that cannot be read as text is taken to."""
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(_lines_name(archive.open(entry), traces) for entry in archive.infolist() if not entry.is_dir())
+        return _packed(path, traces)
     with path.open("rb") as file:
         return _lines_name(file, traces)
+
+
+def _packed(package: Path | IO[bytes], traces: Traces) -> bool:
+    with zipfile.ZipFile(package) as archive:
+        return any(_entry_names(archive, entry, traces) for entry in archive.infolist() if not entry.is_dir())
+
+
+def _entry_names(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, traces: Traces) -> bool:
+    """A workbook is a package itself; a drawn summary names nobody whom the data beside it does not name."""
+    if entry.filename.endswith(".xlsx"):
+        return _packed(io.BytesIO(archive.read(entry)), traces)
+    return not entry.filename.endswith(".pdf") and _lines_name(archive.open(entry), traces)
 
 
 def _lines_name(file: Iterable[bytes], traces: Traces) -> bool:

@@ -40,8 +40,12 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("People", "audiences", "Audiences", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("People", "imports", "Import", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("Operations", "webhooks", "Webhooks", EVERYBODY_BUT_AUDITOR, True),
-    ("Compliance", "compliance", "Consent and audits", COMPLIANCE, True),
+    ("Compliance", "consent_figures", "Consent", COMPLIANCE, True),
+    ("Compliance", "compliance", "Ledger and audits", COMPLIANCE, True),
     ("Compliance", "holds", "On hold", {R.ADMIN, R.COMPLIANCE}, True),
+    ("Compliance", "data_requests", "Requests", {R.ADMIN, R.COMPLIANCE}, True),
+    ("Compliance", "registry", "Notices and purposes", COMPLIANCE, True),
+    ("Compliance", "audit_log", "Who did what", COMPLIANCE, True),
     ("Installation", "hooks", "Webhooks we send", {R.ADMIN, R.MARKETER, R.ANALYST}, True),
 )
 

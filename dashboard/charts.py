@@ -61,6 +61,26 @@ def throughput(samples: Sequence[tuple[datetime, float]], limit: float | None) -
     return _calm(figure, height=230).update_layout(showlegend=False)
 
 
+def given_and_taken(days: Sequence[str], given: Sequence[int], taken_back: Sequence[int]) -> go.Figure:
+    """Consents given (upwards) and taken back (downwards) on each day, as bars that touch at zero."""
+    figure = go.Figure(
+        [
+            go.Bar(x=list(days), y=list(given), name="Given", marker={"color": PALETTE[0]}, hovertemplate="%{y:,}"),
+            go.Bar(
+                x=list(days),
+                y=[-number for number in taken_back],
+                name="Taken back",
+                marker={"color": PALETTE[1], "pattern": {"shape": "/"}},
+                customdata=list(taken_back),
+                hovertemplate="%{customdata:,}",
+            ),
+        ]
+    )
+    figure.update_layout(barmode="relative")
+    figure.update_xaxes(type="date", tickformat="%d %b", nticks=8)
+    return _calm(figure, height=260)
+
+
 def rates_over_time(frame: pl.DataFrame, names: Sequence[str], since: date, until: date) -> go.Figure:
     """Lines of daily rates; `frame` has `day` and per name the rate, its numerator and its denominator.
 

@@ -346,6 +346,7 @@ class ConsentEvent(Struct):
     seq: int
     event_type: str
     purpose: str
+    occurred_at: datetime
     recorded_at: datetime
     leaf_hash: str
     next_state: str | None = None

@@ -26,16 +26,17 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Choices:
-    """What conditions may name: audiences and campaigns by id, purposes, attributes with kind and choices."""
+    """What conditions may name: audiences, campaigns and imports by id, purposes, attributes with kind and choices."""
 
     audiences: dict[str, str] = field(default_factory=dict)
     campaigns: dict[str, str] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
     purposes: list[str] = field(default_factory=list)
     attributes: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
 
     @property
     def names(self) -> dict[str, str]:
-        return self.audiences | self.campaigns
+        return self.audiences | self.campaigns | self.imports
 
 
 def condition(given: Json | None = None) -> Node:
@@ -107,7 +108,8 @@ def _group(node: Node, choices: Choices, depth: int, parent: Node | None) -> Jso
 def _line(node: Node, choices: Choices, parent: Node) -> Json | None:
     number, leaf = node["id"], node["leaf"]
     first, rest, last = st.columns([2.2, 7, 0.7], vertical_alignment="bottom")
-    kinds = [kind for kind in rules.FIELDS if kind != "audience" or choices.audiences]
+    named = {"audience": choices.audiences, "import": choices.imports}
+    kinds = [kind for kind in rules.FIELDS if named.get(kind, True)]
     start = _kind(leaf)
     with first:
         kind = st.selectbox(
@@ -128,8 +130,9 @@ def _line(node: Node, choices: Choices, parent: Node) -> Json | None:
             return _consent(number, own, choices)
         if kind == "did":
             return _deed(number, own, choices)
-        if kind == "audience":
-            return _audience(number, own, choices)
+        if kind in named:
+            known = named[kind]
+            return {kind: _pick(rules.FIELDS[kind], list(known), own.get(kind), f"{kind}_{number}", known)}
         if kind == "tag":
             return _tag(number, own)
         if kind == "attributes":
@@ -138,7 +141,7 @@ def _line(node: Node, choices: Choices, parent: Node) -> Json | None:
 
 
 def _kind(leaf: Json) -> str:
-    for kind in ("consent", "did", "audience", "tag"):
+    for kind in ("consent", "did", "audience", "import", "tag"):
         if kind in leaf:
             return kind
     named = str(leaf.get("field", "country"))
@@ -204,11 +207,6 @@ def _deed(number: int, leaf: Json, choices: Choices) -> Json:
 
 def _whole(value: object, default: int) -> int:
     return value if isinstance(value, int) else default
-
-
-def _audience(number: int, leaf: Json, choices: Choices) -> Json:
-    known = choices.audiences
-    return {"audience": _pick("Audience", list(known), leaf.get("audience"), f"audience_{number}", known)}
 
 
 def _tag(number: int, leaf: Json) -> Json | None:

@@ -18,6 +18,7 @@ FIELDS = {
     "consent": "Consent",
     "did": "What they did",
     "audience": "Audience",
+    "import": "Import",
 }
 TEXT_OPS = ("eq", "ne", "in", "not_in", "contains", "starts_with", "exists")
 TIME_OPS = ("within_days", "before_days", "gte", "lt", "exists")
@@ -61,7 +62,7 @@ def operators(field: str) -> tuple[str, ...]:
         return TIME_OPS
     if field == "attributes":
         return (*TEXT_OPS, "gt", "gte", "lt", "lte")
-    if field in ("consent", "audience", "tag", "did"):
+    if field in ("consent", "audience", "import", "tag", "did"):
         return ()
     return ("in", "not_in", "exists") if field in CODES else TEXT_OPS
 
@@ -138,7 +139,9 @@ def _membership(rule: Mapping[str, object], names: Mapping[str, str]) -> str | N
         return f"has the tag {' or '.join(map(str, tags))}"
     if "audience" in rule:
         return f"is in the audience “{names.get(str(rule['audience']), rule['audience'])}”"
-    return f"came with the import {rule['import']}" if "import" in rule else None
+    if "import" not in rule:
+        return None
+    return f"came with the import “{names.get(str(rule['import']), rule['import'])}”"
 
 
 def _deed(rule: Mapping[str, object], names: Mapping[str, str]) -> str | None:

@@ -13,6 +13,7 @@ from core.settings import get_settings
 from core.statuses import Role
 from dashboard import data
 from dashboard.api_client import ApiClient
+from dashboard.oversight_client import OversightClient
 from dashboard.payloads import User
 from dashboard.people_client import PeopleClient
 
@@ -28,6 +29,11 @@ def client() -> ApiClient:
 def people() -> PeopleClient:
     """What the API has about people, as the signed-in person."""
     return PeopleClient(data.http(get_settings().own_api_url), st.session_state.get(_TOKEN))
+
+
+def oversight() -> OversightClient:
+    """The compliance desk's part of the API, as the signed-in person."""
+    return OversightClient(data.http(get_settings().own_api_url), st.session_state.get(_TOKEN))
 
 
 def user() -> User | None:

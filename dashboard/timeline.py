@@ -3,27 +3,26 @@
 from dashboard import format, words
 from dashboard.people_payloads import Happening
 
-ICONS = {
-    "consent": "🛡",
-    "inbound": "💬",
-    "click": "🔗",
-    "order": "🛒",
-    "refund": "↩",
-    "import": "📄",
-    "created": "✳",
-    "data_request": "⚖",
+KINDS = {
+    "consent": "Consent",
+    "inbound": "Inbound",
+    "click": "Click",
+    "order": "Order",
+    "refund": "Refund",
+    "import": "Import",
+    "created": "Contact",
+    "data_request": "Request",
 }
-MESSAGE_ICON = "✉"
 SAID = {
-    "queued": "A message was prepared",
-    "accepted": "WhatsApp took the message",
-    "held": "WhatsApp held the message for a check",
-    "sent": "The message left WhatsApp",
-    "delivered": "The message arrived",
-    "read": "They opened the message",
-    "failed": "The message failed",
-    "rejected": "WhatsApp refused the message",
-    "suppressed": "The message was not sent",
+    "queued": "Prepared",
+    "accepted": "WhatsApp took it",
+    "held": "WhatsApp held it for a check",
+    "sent": "Left WhatsApp",
+    "delivered": "Arrived on the phone",
+    "read": "Opened",
+    "failed": "Failed",
+    "rejected": "WhatsApp refused it",
+    "suppressed": "Not sent",
     "click": "They followed the link",
     "reply": "They replied to the message",
     "opt_out": "They opted out after the message",
@@ -31,8 +30,9 @@ SAID = {
 }
 
 
-def icon(happening: Happening) -> str:
-    return ICONS.get(happening.kind, MESSAGE_ICON)
+def kind(happening: Happening) -> str:
+    """What it is about, in a word."""
+    return KINDS.get(happening.kind, "Message")
 
 
 def sentence(happening: Happening) -> str:
@@ -67,7 +67,7 @@ def _message(kind: str, facts: dict[str, str]) -> str:
     if facts.get("is_bot") == "True":
         said = "A program followed the link"
     if "campaign" in facts:
-        said += f" of {facts['campaign']}"
+        said += f" ({facts['campaign']})"
     if kind == "suppressed" and "reason" in facts:
         said += f": {words.reason(facts['reason'])}"
     if "error_code" in facts:

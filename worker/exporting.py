@@ -11,6 +11,7 @@ from core import queue
 from core.clock import utc_now
 from core.consent import package
 from core.consent.package import AuditFilters
+from core.consent.state import Grade, State
 from core.errors import AppError
 from core.models import Export
 from core.queue import transaction
@@ -41,6 +42,7 @@ async def build_audit(ctx: dict[str, Any], export_id: str) -> None:
                 reason=export.reason,
                 requested_by=str(export.created_by or "api key"),
                 now=utc_now(),
+                brand=parts.settings.brand,
             )
             exports.finish(export, path, built, now=utc_now())
         log.info("audit.built", export_id=export_id)
@@ -58,8 +60,12 @@ async def build_audit(ctx: dict[str, Any], export_id: str) -> None:
 def _ids(filters: dict[str, Any]) -> dict[str, Any]:
     """Filters as they were asked for, with ids as ids."""
     given = {name: value for name, value in filters.items() if value is not None}
-    if "campaign_id" in given:
-        given["campaign_id"] = UUID(given["campaign_id"])
+    for name in ("campaign_id", "notice_id", "import_id"):
+        if name in given:
+            given[name] = UUID(given[name])
+    for name, kind in (("state", State), ("grade", Grade)):
+        if name in given:
+            given[name] = kind(given[name])
     if "contact_ids" in given:
         given["contact_ids"] = tuple(UUID(each) for each in given["contact_ids"])
     return given

@@ -11,7 +11,7 @@ from core.clock import utc_now
 from core.consent import ledger
 from core.models import Sender
 from core.queue import transaction
-from core.services import consents, webhook_log, webhooks
+from core.services import consents, integrity, webhook_log, webhooks
 from worker.parts import Parts
 from worker.throttle import count_inbound, throughput
 
@@ -74,3 +74,15 @@ async def sign_checkpoint(ctx: dict[str, Any]) -> None:
         signed = await ledger.checkpoint(session, parts.keyring)
     if signed is not None:
         log.info("ledger.signed", size=signed.size)
+
+
+async def verify_ledger(ctx: dict[str, Any]) -> bool:
+    """Check the whole ledger and keep what was found; whether it is what it was."""
+    parts: Parts = ctx["parts"]
+    async with parts.sessions.begin() as session:
+        check = await integrity.verify(session, parts.keyring)
+    if check.passed:
+        log.info("ledger.verified", size=check.size, ms=check.took_ms)
+    else:
+        log.error("ledger.damaged", size=check.size, findings=check.findings[:5])
+    return check.passed

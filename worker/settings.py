@@ -91,6 +91,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             kept(queue.BUILD_AUDIT, exporting.build_audit),
             kept(queue.REFRESH_LAKE, lake.refresh_lake),
             kept(queue.DELIVER_HOOKS, hooks.deliver_hooks),
+            kept(queue.VERIFY_LEDGER, recording.verify_ledger),
             kept(queue.COUNT_AUDIENCE, counting.count_audience),
         ],
         cron_jobs=[
@@ -102,6 +103,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             cron(recording.raise_orphans, second=45),
             cron(recording.settle_consents, second=15),
             cron(recording.sign_checkpoint, minute=EVERY_5_MIN, second=30),
+            cron(recording.verify_ledger, hour=4, minute=7, timeout=LONG_S),
             cron(lake.ring_refresh, second=EVERY_10_S),
             cron(hooks.sweep_hooks, second=EVERY_2_S),
             cron(hooks.forget_deliveries, hour=3, minute=10, second=0),

@@ -22,6 +22,7 @@ No network is used. PASS: everything agrees. FAIL: something was changed, and wh
 cannot show by itself. A checkpoint that somebody else kept (a file like those in checkpoints/) makes the check
 stronger: --checkpoint FILE shows that the ledger still contains everything it contained then.
 
+summary.pdf, .xlsx     what the package comes to, for people; it proves nothing by itself
 ledger/cores.ndjson    every consent event, sealed and chained (SHA-256; RFC 8785 text, RFC 9162 tree)
 checkpoints/*.note     signed sizes and roots of the ledger (C2SP signed notes, Ed25519)
 data/consents.csv      the permissions asked for, as of the last checkpoint
@@ -40,7 +41,9 @@ class Entry:
         self.digest = hashlib.sha256()
 
     def write(self, text: str) -> None:
-        raw = text.encode()
+        self.write_bytes(text.encode())
+
+    def write_bytes(self, raw: bytes) -> None:
         self.digest.update(raw)
         self._file.write(raw)
 
@@ -66,9 +69,9 @@ class Archive:
             yield entry
         self.hashes[name] = entry.digest.hexdigest()
 
-    def write(self, name: str, content: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         with self.entry(name) as entry:
-            entry.write(content)
+            entry.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def inert(text: str | None) -> str | None:

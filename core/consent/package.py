@@ -22,8 +22,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.consent import ledger, stored, verify
 from core.consent.archive import HOWTO, Archive, inert
 from core.consent.canonical import jcs, timestamp
+from core.consent.package_registries import write_registries
 from core.consent.registry import record_system
-from core.consent.state import Event, EventType, Permission, State, covers, is_scope, replay
+from core.consent.state import Event, EventType, Grade, Permission, State, covers, is_scope, replay
+from core.consent.summary import About, Findings, document, workbook
 from core.errors import RuleViolation
 from core.keys import Keyring
 from core.models import (
@@ -34,8 +36,6 @@ from core.models import (
     Contact,
     ContactAddress,
     Message,
-    Notice,
-    Purpose,
 )
 from core.statuses import DeliveryStatus
 
@@ -59,6 +59,11 @@ class AuditFilters:
     purpose: str | None = None
     country: str | None = None  # ISO 3166-1 alpha-2, of the contact
     state: State | None = None
+    grade: Grade | None = None  # of the consent in force
+    method: str | None = None
+    notice_id: UUID | None = None
+    collection_point: str | None = None
+    import_id: UUID | None = None  # the batch the consent in force came with
     contact_ids: tuple[UUID, ...] = ()
     campaign_id: UUID | None = None  # people with a message in it
     as_of_seq: int | None = None
@@ -92,6 +97,7 @@ async def build(
     reason: str,
     requested_by: str,
     now: datetime,
+    brand: str = "",
 ) -> Built:
     """Write the package to `path` and seal in the ledger that it was made; commit afterwards.
 
@@ -102,7 +108,22 @@ async def build(
     unfinished = path.with_name(f".{path.name}.part")
     with zipfile.ZipFile(unfinished, "w", allowZip64=True) as file:
         archive = Archive(file)
-        counts = await _contents(session, archive, filters, checkpoint)
+        findings = Findings()
+        counts = await _contents(session, archive, filters, checkpoint, findings)
+        about = About(
+            export_id=str(export_id),
+            reason=reason,
+            requested_by=requested_by,
+            made_at=now,
+            brand=brand,
+            size=checkpoint.size,
+            root=checkpoint.root,
+            fingerprint=keyring.fingerprint,
+            filters=_plain(filters),
+            counts=counts,
+        )
+        archive.write("summary.pdf", document(about, findings))
+        archive.write("summary.xlsx", workbook(about, findings))
         manifest = {
             "format": FORMAT,
             "export_id": str(export_id),
@@ -154,7 +175,7 @@ async def _checkpoint(session: AsyncSession, keyring: Keyring, as_of_seq: int | 
 
 
 async def _contents(
-    session: AsyncSession, archive: Archive, filters: AuditFilters, checkpoint: Checkpoint
+    session: AsyncSession, archive: Archive, filters: AuditFilters, checkpoint: Checkpoint, findings: Findings
 ) -> dict[str, int]:
     size = checkpoint.size
     with archive.entry("ledger/cores.ndjson") as entry:
@@ -163,9 +184,9 @@ async def _contents(
     signed = select(Checkpoint).where(Checkpoint.size <= size).order_by(Checkpoint.size)
     for note in await session.scalars(signed):
         archive.write(f"checkpoints/{note.size:012}.note", note.note)
-    await _registries(session, archive, size)
-    people, consents = await _consents(session, archive, filters, size)
-    sends = await _sends(session, archive, filters, people, size)
+    await write_registries(session, archive, size)
+    people, consents = await _consents(session, archive, filters, size, findings)
+    sends = await _sends(session, archive, filters, people, size, findings)
     evidence = await _evidence(session, archive, people, size)
     counts = {"events": size, "people": len(people), "consents": consents, "sends": sends, "evidence": evidence}
     archive.write("verify/verify.py", Path(verify.__file__).read_text("utf-8"))
@@ -182,51 +203,6 @@ async def _cores(session: AsyncSession, size: int) -> AsyncIterator[str]:
             yield core
 
 
-async def _registries(session: AsyncSession, archive: Archive, size: int) -> None:
-    """What had been published by then, in the order of publication; nothing that may change later is told."""
-    kinds = {EventType.NOTICE_PUBLISHED: "notice_id", EventType.PURPOSE_CHANGED: "purpose_id"}
-    query = select(ConsentEvent.core).where(ConsentEvent.event_type.in_(kinds), ConsentEvent.seq <= size)
-    published = [stored.read_event(core) for core in await session.scalars(query.order_by(ConsentEvent.seq))]
-    ids = [UUID(str(event.refs[kinds[event.event_type]])) for event in published]
-    notices = {notice.id: notice for notice in await session.scalars(select(Notice))}
-    purposes = {purpose.id: purpose for purpose in await session.scalars(select(Purpose))}
-    with archive.entry("registries/notices.ndjson") as entry:
-        for notice in (notices[key] for key in ids if key in notices):
-            entry.write(jcs(_notice(notice)) + "\n")
-    with archive.entry("registries/purposes.ndjson") as entry:
-        for purpose in (purposes[key] for key in ids if key in purposes):
-            entry.write(jcs(_purpose(purpose)) + "\n")
-
-
-def _notice(notice: Notice) -> dict[str, object]:
-    return {
-        "id": str(notice.id),
-        "hash": notice.content_hash,
-        "effective_from": timestamp(notice.effective_from),
-        "code": notice.code,
-        "version": notice.version,
-        "language": notice.language,
-        "controller": notice.controller,
-        "purposes": sorted(notice.purposes),
-        "text": notice.text,
-        "withdrawal_info": notice.withdrawal_info,
-    }
-
-
-def _purpose(purpose: Purpose) -> dict[str, object]:
-    return {
-        "id": str(purpose.id),
-        "code": purpose.code,
-        "version": purpose.version,
-        "controller": purpose.controller,
-        "description": purpose.description,
-        "min_grade": purpose.min_grade,
-        "validity_days": purpose.validity_days,
-        "needs_consent": purpose.needs_consent,
-        "halted": purpose.halted,
-    }
-
-
 def _people(filters: AuditFilters) -> Select[UUID, str | None]:
     query = select(Contact.id, Contact.country)
     if filters.country is not None:
@@ -240,7 +216,7 @@ def _people(filters: AuditFilters) -> Select[UUID, str | None]:
 
 
 async def _consents(
-    session: AsyncSession, archive: Archive, filters: AuditFilters, size: int
+    session: AsyncSession, archive: Archive, filters: AuditFilters, size: int, findings: Findings
 ) -> tuple[list[UUID], int]:
     """Write the permissions as of the checkpoint; returns the people listed, in order, and the number of rows."""
     people: list[UUID] = []
@@ -259,6 +235,9 @@ async def _consents(
                 rows = _rows(histories[contact_id], filters)
                 known = [str(contact_id), phones.get(contact_id, ""), countries[contact_id] or ""]
                 entry.rows([[*known, *row] for row in rows])
+                for row in rows:
+                    findings.consent(row, countries[contact_id] or "")
+                findings.erased += any(event.event_type is EventType.ERASED for _, event in histories[contact_id])
                 written += len(rows)
                 if rows:
                     people.append(contact_id)
@@ -269,7 +248,7 @@ def _rows(history: list[tuple[int, Event]], filters: AuditFilters) -> list[list[
     return [
         _row(purpose, permission, events, history[-1][0])
         for purpose, permission in sorted(replay(event for _, event in history).items())
-        if _is_asked_for(purpose, permission, filters)
+        if _is_asked_for(purpose, permission, filters) and _is_given_so(permission, events, filters)
     ]
 
 
@@ -277,6 +256,23 @@ def _is_asked_for(purpose: str, permission: Permission, filters: AuditFilters) -
     asked = filters.purpose
     is_purpose = asked is None or purpose == asked or (is_scope(purpose) and covers(purpose, asked))
     return is_purpose and filters.state in (None, permission.state)
+
+
+def _is_given_so(permission: Permission, events: dict[UUID, tuple[int, Event]], filters: AuditFilters) -> bool:
+    """Whether the consent in force is one of those asked for, when a filter asks how it was given."""
+    wanted = {
+        "method": filters.method,
+        "notice_id": filters.notice_id,
+        "collection_point": filters.collection_point,
+    }
+    asked = {name: value for name, value in wanted.items() if value is not None}
+    if filters.grade is None and filters.import_id is None and not asked:
+        return True
+    if permission.grant_id is None or filters.grade not in (None, permission.grade):
+        return False
+    _, grant = events[permission.grant_id]
+    from_import = filters.import_id is None or grant.refs.get("import_batch") == str(filters.import_id)
+    return from_import and all(getattr(grant, name) == value for name, value in asked.items())
 
 
 def _row(purpose: str, permission: Permission, events: dict[UUID, tuple[int, Event]], head: int) -> list[object]:
@@ -314,7 +310,14 @@ async def _phones(session: AsyncSession, ids: list[UUID]) -> dict[UUID, str]:
     return dict((await session.execute(query.order_by(ContactAddress.id.desc()))).all())
 
 
-async def _sends(session: AsyncSession, archive: Archive, filters: AuditFilters, people: list[UUID], size: int) -> int:
+async def _sends(
+    session: AsyncSession,
+    archive: Archive,
+    filters: AuditFilters,
+    people: list[UUID],
+    size: int,
+    findings: Findings,
+) -> int:
     written = 0
     with archive.entry("data/sends.csv") as entry:
         entry.rows([SEND_COLUMNS])
@@ -339,6 +342,7 @@ async def _sends(session: AsyncSession, archive: Archive, filters: AuditFilters,
                 query = query.where(Message.purpose == filters.purpose)
             rows = (await session.execute(query.order_by(Message.contact_id, Message.id))).all()
             entry.rows([_send(*row) for row in rows])
+            findings.sends.update(row.status.value for row in rows)
             written += len(rows)
     return written
 

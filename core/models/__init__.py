@@ -19,6 +19,7 @@ from core.models.conversation import Conversation, RoutingRule
 from core.models.hook import Hook, HookCursor, HookDelivery, StatusChange
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, PersonReached, Rate
+from core.models.oversight import LedgerAnchor, LedgerCheck, RegistryDraft
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
 from core.models.reply import Reply, ReplyText
 from core.models.request import DataRequest
@@ -57,6 +58,8 @@ __all__ = [
     "ImportRow",
     "InboundMessage",
     "LakeHead",
+    "LedgerAnchor",
+    "LedgerCheck",
     "Link",
     "LinkHit",
     "Media",
@@ -69,6 +72,7 @@ __all__ = [
     "PersonReached",
     "Purpose",
     "Rate",
+    "RegistryDraft",
     "Reply",
     "ReplyText",
     "RoutingRule",

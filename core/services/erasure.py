@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import CursorResult, Delete, Update, delete, func, select, text, update
+from sqlalchemy import CursorResult, Delete, Update, delete, func, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent import stored
@@ -177,7 +177,7 @@ _REVIEWS = text("""
 async def _messages(session: AsyncSession, contact_id: UUID, now: datetime, erased: Erased) -> None:
     """Cancel what waits; take the texts, and the provider's ids: the number can be read out of them."""
     unsent = (await session.execute(_UNSENT, {"contact": contact_id, "now": now})).all()
-    blank = {"parameters": None, "wamid": None, "error": None}
+    blank = {"parameters": null(), "wamid": None, "error": None}  # SQL's null, not JSON's
     texts = await _changed(session, update(Message).where(Message.contact_id == contact_id).values(blank))
     links = (await session.execute(_LINKS, {"contact": contact_id})).all()
     reviews = (await session.execute(_REVIEWS, {"contact": contact_id})).all()
@@ -221,11 +221,12 @@ async def _what_was_said(session: AsyncSession, contact_id: UUID, traces: Traces
 # Full-width digits count as digits; the pattern allows for blanks and punctuation between them.
 _IMPORT_ROWS = text("""
     UPDATE import_rows SET raw = NULL
-     WHERE raw IS NOT NULL
+     WHERE jsonb_typeof(raw) = 'object'
        AND (contact_id = :contact
             OR translate(raw::text, '０１２３４５６７８９', '0123456789') ~ CAST(:pattern AS text)
             OR (contact_id IS NULL AND EXISTS (
-                SELECT 1 FROM jsonb_each_text(raw) AS cell WHERE cell.value = ANY(CAST(:words AS text[])))))
+                SELECT 1 FROM jsonb_each_text(CASE jsonb_typeof(raw) WHEN 'object' THEN raw ELSE '{}' END) AS cell
+                 WHERE cell.value = ANY(CAST(:words AS text[])))))
     RETURNING import_id
 """)
 _IMPORTS = text("""

@@ -6,10 +6,9 @@ asks for it, so that what proves their consent goes with an event that says why.
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, or_, select, text, update
+from sqlalchemy import delete, func, null, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.models import Export, IdempotencyKey, Import, ImportRow, ParkedStatus, WebhookEvent
@@ -50,8 +49,8 @@ async def _uploads(session: AsyncSession, before: datetime) -> dict[str, int]:
     for job in await session.scalars(ended):
         ids.append(job.id)
         files += _remove(job.path)
-    kept: dict[str, Any] = {"raw": None}
-    blank = update(ImportRow).where(ImportRow.import_id.in_(ids), ImportRow.raw.is_not(None)).values(kept)
+    filled = (ImportRow.import_id.in_(ids), func.jsonb_typeof(ImportRow.raw) == "object")
+    blank = update(ImportRow).where(*filled).values(raw=null())
     rows = list(await session.scalars(blank.returning(ImportRow.row_number)))
     return {"import_files": files, "import_rows": len(rows)}
 

@@ -103,6 +103,7 @@ def _choices(audiences: list[Audience]) -> Choices:
         audiences={audience.id: audience.name for audience in audiences if audience.id != own},
         campaigns={campaign.id: campaign.name for campaign in session.client().campaigns(limit=200).items},
         purposes=[purpose.code for purpose in session.client().purposes()],
+        imports={each.id: each.filename for each in session.client().imports()},
         attributes={each.name: (each.kind, each.choices) for each in session.people().attributes()},
     )
 
@@ -161,6 +162,7 @@ if known:
     names = {audience.id: audience.name for audience in known}
     if session.role() in session.MAY_RUN_CAMPAIGNS:
         names |= {campaign.id: campaign.name for campaign in session.client().campaigns(limit=200).items}
+    names |= {each.id: each.filename for each in session.client().imports()}
     _list(known, names, zone)
     with session.guard("closer"):
         _closer(known, names, zone)

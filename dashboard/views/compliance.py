@@ -40,6 +40,60 @@ def _ledger(zone: str) -> None:
             st.code(checkpoint.root, language=None, wrap_lines=True)
 
 
+def _integrity(zone: str) -> None:
+    """Whether the ledger was found as it was, and who outside keeps a checkpoint of it."""
+    found = session.oversight().integrity()
+    check = found.latest
+    if check is None:
+        st.info("The ledger has not been checked as a whole yet; it is every night.")
+    elif check.passed:
+        st.success(
+            f"Checked {format.instant(check.at, zone)}: all {format.count(check.size)} records are as they were."
+        )
+    else:
+        st.error(f"Checked {format.instant(check.at, zone)}: the ledger is not as it was.")
+        for finding in check.findings[:20]:
+            st.caption(markup.markdown_text(finding))
+    if found.anchors:
+        controls.table(
+            {
+                "Given away": [format.instant(each.at, zone) for each in found.anchors],
+                "Records": [format.count(each.size) for each in found.anchors],
+                "How": [words.plain(each.kind) for each in found.anchors],
+                "Where it is": [each.reference for each in found.anchors],
+            }
+        )
+    else:
+        st.caption("Nobody outside keeps a checkpoint yet: without one, a ledger rewritten as a whole is not noticed.")
+    checkpoint = session.client().ledger().checkpoint
+    if session.role() in OFFICERS:
+        with st.container(horizontal=True):
+            if st.button("Check it now", key="check_ledger", icon=":material/verified:"):
+                session.oversight().ask_for_check()
+                st.toast("A worker checks it; look again in a moment.")
+            if checkpoint:
+                _give_away(checkpoint.size)
+
+
+def _give_away(size: int) -> None:
+    client = session.oversight()
+    with st.popover("Give a checkpoint away", icon=":material/outgoing_mail:"):
+        st.caption("Hand the signed note to somebody outside, such as counsel, and write down where it is.")
+        st.download_button(
+            "Download the note",
+            lambda: client.checkpoint_note(size),
+            file_name=f"checkpoint-{size}.note",
+            mime="text/plain",
+            key="note_download",
+        )
+        kinds = ["email", "timestamp", "repository", "paper", "other"]
+        kind = st.selectbox("How", kinds, format_func=words.plain, key="anchor_kind")
+        where = (st.text_input("Where it is kept", key="anchor_where", max_chars=300) or "").strip()
+        if st.button("Write it down", key="anchor_button", disabled=len(where) < 3):
+            client.anchor(size, str(kind), where)
+            st.rerun()
+
+
 def _find() -> Person | None:
     with st.form("find", border=False):
         left, right = st.columns([4, 1], vertical_alignment="bottom")
@@ -79,6 +133,7 @@ def _trail(person: Person, trail: ConsentTrail, zone: str) -> None:
         st.caption(markup.markdown_text(" · ".join(fact for fact in facts if fact)))
     controls.table(
         {
+            "Happened": [format.instant(event.occurred_at, zone) for event in trail.events],
             "Recorded": [format.instant(event.recorded_at, zone) for event in trail.events],
             "What happened": [words.plain(event.event_type.lower()) for event in trail.events],
             "Purpose": [words.purpose(event.purpose) for event in trail.events],
@@ -173,11 +228,13 @@ def _packages(zone: str) -> None:
         st.caption(f"As of {format.instant(datetime.now(UTC), zone)}")
 
 
-st.title("Consent and audits")
+st.title("Ledger and audits")
 zone = get_settings().time_zone
 st.subheader("The ledger")
 with session.guard("ledger"):
     _ledger(zone)
+with session.guard("integrity"):
+    _integrity(zone)
 person = None
 if session.role() in OFFICERS:
     st.subheader("One person's consent")

@@ -58,8 +58,8 @@ def _found(zone: str) -> str | None:
                 "Name": [contact.name or format.DASH for contact in page.items],
                 "Number": [contact.phone_masked or format.DASH for contact in page.items],
                 "Country": [contact.country or format.DASH for contact in page.items],
-                "Tags": [", ".join(contact.tags) or format.DASH for contact in page.items],
                 "Last wrote": [format.instant(contact.last_seen_at, zone) for contact in page.items],
+                "Tags": [", ".join(contact.tags) or "none" for contact in page.items],
             }
         )
         _pager(page.next, cursors)
@@ -140,7 +140,8 @@ def _timeline(contact_id: str, zone: str) -> None:
     controls.table(
         {
             "When": [format.instant(each.at, zone) for each in happenings],
-            "What": [f"{timeline.icon(each)} {timeline.sentence(each)}" for each in happenings],
+            "What": [timeline.kind(each) for each in happenings],
+            "What happened": [timeline.sentence(each) for each in happenings],
         }
     )
     if following and st.button("Show earlier", key="timeline_more"):

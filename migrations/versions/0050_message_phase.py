@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0050"
-down_revision = "0043"
+down_revision = "0044"
 
 PHASE = "CASE WHEN status IN ('accepted', 'held', 'sent', 'delivered', 'read') THEN 'out' ELSE status END"
 

@@ -27,6 +27,7 @@ JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "build_audit": exporting.build_audit,
     "refresh_lake": lake.refresh_lake,
     "deliver_hooks": hooks.deliver_hooks,
+    "verify_ledger": recording.verify_ledger,
     "count_audience": counting.count_audience,
 }
 

@@ -1,6 +1,7 @@
 """A person is found in text however their number is written, and others are not."""
 
 import base64
+import io
 import zipfile
 from pathlib import Path
 
@@ -44,6 +45,18 @@ def test_files_and_what_is_packed_in_them_are_searched(tmp_path: Path) -> None:
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("data/a.csv", "5511987654321\n")
 
+    summary = tmp_path / "c.zip"
+    with zipfile.ZipFile(summary, "w") as archive:
+        archive.writestr("summary.pdf", b"%PDF-1.4 \x93\x8c")
+        archive.writestr("data/a.csv", "5511987654322\n")
+    book = tmp_path / "d.zip"
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("xl/strings.xml", "<t>+5511987654321</t>")
+    with zipfile.ZipFile(book, "w") as archive:
+        archive.writestr("summary.xlsx", inner.getvalue())
+
+    assert not names_person(summary, ANA) and names_person(book, ANA)
     assert names_person(plain, ANA) and names_person(packed, ANA)
     assert names_person(binary, ANA), "what cannot be read may hold anybody"
     assert not names_person(other, ANA)

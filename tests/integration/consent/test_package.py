@@ -17,12 +17,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from python_calamine import CalamineWorkbook
 from sqlalchemy import delete, func, select, text
 
 from core.consent import ledger, package, verify
 from core.consent.canonical import merkle_root
 from core.consent.package import AuditFilters, Built
-from core.consent.state import EventType, State
+from core.consent.state import EventType, Grade, State
 from core.db import Sessions
 from core.errors import RuleViolation
 from core.keys import Keyring
@@ -43,7 +44,7 @@ class Office:
     people: list[UUID] = field(default_factory=list)
     sender_id: UUID = field(default_factory=uuid4)
 
-    async def build(self, name: str = "a.zip", **filters: Any) -> tuple[Path, Built]:
+    async def build(self, name: str = "a.zip", reason: str = "a complaint", **filters: Any) -> tuple[Path, Built]:
         async with self.world.sessions.begin() as session:
             built = await package.build(
                 session,
@@ -51,7 +52,7 @@ class Office:
                 filters=AuditFilters(**filters),
                 path=self.folder / name,
                 export_id=uuid4(),
-                reason="a complaint",
+                reason=reason,
                 requested_by="compliance",
                 now=NOW,
             )
@@ -200,7 +201,37 @@ async def test_same_filters_and_same_checkpoint_make_the_same_data(office: Offic
 
     assert built.size == again.size
     assert one.keys() == two.keys()
-    assert [name for name in one if one[name] != two[name]] == ["manifest.json", "manifest.sig"]
+    named = {"manifest.json", "manifest.sig", "summary.pdf", "summary.xlsx"}  # these name the export
+    assert {name for name in one if one[name] != two[name]} <= named
+
+
+async def test_the_summary_is_a_pdf_and_a_workbook_whose_cells_are_inert(office: Office) -> None:
+    path, built = await office.build(reason="=HYPERLINK(0) 監査 <b>")
+
+    files = read(path)
+    workbook = CalamineWorkbook.from_filelike(io.BytesIO(files["summary.xlsx"]))
+    sheets = {name: workbook.get_sheet_by_name(name).to_python() for name in workbook.sheet_names}
+
+    assert files["summary.pdf"].startswith(b"%PDF") and len(files["summary.pdf"]) > 2000
+    about = {str(row[0]): row[1] for row in sheets["Summary"]}
+    assert about["Because of"] == "=HYPERLINK(0) 監査 <b>" and about["Fingerprint of the key"] == built.fingerprint
+    held = {row[0]: row[1] for row in sheets["1 What the package holds"] if len(row) > 1}
+    assert (held["People"], held["Sends"]) == (4, 3)
+    permissions = {tuple(row[:2]): row[2] for row in sheets["2 Permissions"][3:]}
+    assert permissions["marketing", "subscribed"] == 2 and ("marketing", "withdrawn") in permissions
+    with zipfile.ZipFile(io.BytesIO(files["summary.xlsx"])) as inner:
+        assert b"<f>" not in inner.read("xl/worksheets/sheet1.xml")
+
+
+async def test_how_a_consent_was_given_can_be_asked_for(office: Office) -> None:
+    tapped, _ = await office.build("a.zip", method="wa_button")
+    typed, _ = await office.build("b.zip", method="web_form", state=State.SUBSCRIBED)
+    strong, _ = await office.build("c.zip", grade=Grade.B)
+
+    assert {row["method"] for row in rows(read(tapped), "data/consents.csv")} == {"wa_button"}
+    assert {row["grade"] for row in rows(read(strong), "data/consents.csv")} == {"B"}
+    assert {row["method"] for row in rows(read(typed), "data/consents.csv")} <= {"web_form"}
+    assert all(office.check(path).verdict == "PASS" for path in (tapped, typed, strong))
 
 
 async def test_filters_choose_people_and_the_ledger_stays_whole(office: Office) -> None:

@@ -1,0 +1,53 @@
+"""What compliance oversees: checks of the ledger, checkpoints given to others, drafts a second person publishes."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Boolean, CheckConstraint, ForeignKey, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import WithId
+
+
+class LedgerCheck(WithId):
+    """One pass over the whole ledger, its evidence and the state derived from it."""
+
+    __tablename__ = "ledger_checks"
+
+    size: Mapped[int]
+    passed: Mapped[bool] = mapped_column(Boolean)
+    findings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))  # sentences
+    took_ms: Mapped[int]
+
+
+class LedgerAnchor(WithId):
+    """A checkpoint somebody outside keeps: what was given, to whom or where."""
+
+    __tablename__ = "ledger_anchors"
+
+    size: Mapped[int]
+    root: Mapped[str]
+    kind: Mapped[str]  # email, timestamp, repository, paper or other
+    reference: Mapped[str]  # where it can be found again
+    made_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+
+
+class RegistryDraft(WithId):
+    """A notice or purpose as one person proposed it; another one publishes it."""
+
+    __tablename__ = "registry_drafts"
+    __table_args__ = (
+        CheckConstraint("kind IN ('notice', 'purpose')", name="kind"),
+        CheckConstraint("status IN ('open', 'published', 'rejected')", name="status"),
+        CheckConstraint("decided_by <> proposed_by OR status = 'rejected'", name="two"),
+    )
+
+    kind: Mapped[str]
+    content: Mapped[dict[str, Any]]
+    status: Mapped[str]
+    proposed_by: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    decided_at: Mapped[datetime | None]
+    reason: Mapped[str | None]  # of a rejection
+    published_id: Mapped[UUID | None]  # the notice or purpose it became

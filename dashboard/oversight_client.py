@@ -1,0 +1,49 @@
+"""The part of the API behind the compliance desk."""
+
+from dashboard import oversight_payloads as p
+from dashboard.payloads import Json, Page
+from dashboard.people_client import PeopleClient
+
+
+class OversightClient(PeopleClient):
+    """Every method raises `AppError` with a sentence."""
+
+    def overview(self) -> p.Overview:
+        return self._get("/api/consents/overview", p.Overview)
+
+    def proof(self, campaign_id: str) -> p.Proof:
+        return self._get(f"/api/campaigns/{campaign_id}/proof", p.Proof)
+
+    def integrity(self) -> p.Integrity:
+        return self._get("/api/ledger/integrity", p.Integrity)
+
+    def ask_for_check(self) -> None:
+        self._send("POST", "/api/ledger/verify", body={})
+
+    def checkpoint_note(self, size: int) -> bytes:
+        return self._send("GET", f"/api/ledger/checkpoints/{size}")
+
+    def anchor(self, size: int, kind: str, reference: str) -> None:
+        body: Json = {"size": size, "kind": kind, "reference": reference}
+        self._send("POST", "/api/ledger/anchors", body=body)
+
+    def purposes_in_force(self) -> list[p.Purpose]:
+        return self._get("/api/purposes", Page[p.Purpose]).items
+
+    def notices(self) -> list[p.Notice]:
+        return self._get("/api/notices", Page[p.Notice]).items
+
+    def drafts(self) -> list[p.Draft]:
+        return self._get("/api/registry-drafts", Page[p.Draft]).items
+
+    def propose(self, kind: str, content: Json, key: str) -> p.Draft:
+        return self._post("/api/registry-drafts", p.Draft, {"kind": kind, "content": content}, key)
+
+    def publish_draft(self, draft_id: str) -> None:
+        self._send("POST", f"/api/registry-drafts/{draft_id}/publish", body={})
+
+    def reject_draft(self, draft_id: str, reason: str) -> None:
+        self._send("POST", f"/api/registry-drafts/{draft_id}/reject", body={"reason": reason})
+
+    def audit_log(self, *, action: str = "", actor: str = "", cursor: str = "", limit: int = 50) -> Page[p.Entry]:
+        return self._get("/api/audit-log", Page[p.Entry], action=action, actor=actor, limit=limit, cursor=cursor)

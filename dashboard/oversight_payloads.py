@@ -1,0 +1,99 @@
+"""What the API answers at the compliance desk, as far as the dashboard shows it; unknown fields are ignored."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from dashboard.payloads import Json
+
+
+class Day(Struct):
+    """A UTC day: consents given and taken back."""
+
+    day: str
+    given: int
+    taken_back: int
+
+
+class Overview(Struct):
+    """dimension → purpose → word → people."""
+
+    by: dict[str, dict[str, dict[str, int]]]
+    days: list[Day]
+
+
+class Proof(Struct):
+    """`holds` when every fault is 0."""
+
+    holds: bool
+    recipients: int
+    sent: int
+    allowed: int
+    unsent: int
+    skipped: dict[str, int]
+    erased: int
+    faults: dict[str, int]
+
+
+class Check(Struct):
+    at: datetime
+    size: int
+    passed: bool
+    findings: list[str]
+    took_ms: int
+
+
+class Anchor(Struct):
+    at: datetime
+    size: int
+    kind: str
+    reference: str
+
+
+class Integrity(Struct):
+    latest: Check | None = None
+    anchors: list[Anchor] = []
+
+
+class Purpose(Struct):
+    code: str
+    version: int
+    controller: str
+    min_grade: str
+    validity_days: int
+    needs_consent: bool
+    halted: bool
+    description: dict[str, str] = {}
+
+
+class Notice(Struct):
+    id: str
+    code: str
+    version: int
+    language: str
+    purposes: list[str]
+    text: str
+    withdrawal_info: str
+    effective_from: datetime
+    effective_to: datetime | None = None
+
+
+class Draft(Struct):
+    id: str
+    kind: str
+    content: Json
+    status: str
+    mine: bool
+    created_at: datetime
+    reason: str | None = None
+
+
+class Entry(Struct):
+    """Who did what."""
+
+    at: datetime
+    actor: str
+    action: str
+    object_kind: str
+    object_id: str | None = None
+    reason: str | None = None

@@ -1,0 +1,56 @@
+"""Who did what?"""
+
+import streamlit as st
+
+from core.settings import get_settings
+from dashboard import controls, format, session, words
+
+KINDS = {
+    "": "Everything",
+    "audit.*": "Audit packages",
+    "contact.*": "Contacts: edits, merges, copies, erasures",
+    "evidence.*": "Evidence looked at",
+    "consent.*": "Consents recorded by hand",
+    "data_request.*": "Requests about data",
+    "campaign.*": "Campaigns",
+    "import.*": "Imports",
+    "notice.*": "Notices",
+    "purpose.*": "Purposes",
+    "user.*": "Users",
+    "session.*": "Sign-ins",
+    "retention.*": "What was deleted after its time",
+}
+
+st.title("Who did what")
+left, right = st.columns(2)
+with left:
+    kind = st.selectbox("What", list(KINDS), format_func=KINDS.__getitem__, key="log_kind")
+with right:
+    actor = (st.text_input("Who", key="log_actor", placeholder="Name") or "").strip()
+asked = f"{kind}|{actor}"
+if st.session_state.get("log_asked") != asked:
+    st.session_state["log_asked"], st.session_state["log_cursors"] = asked, [""]
+cursors: list[str] = st.session_state["log_cursors"]
+page = session.oversight().audit_log(action=kind or "", actor=actor, cursor=cursors[-1])
+zone = get_settings().time_zone
+if page.items:
+    controls.table(
+        {
+            "When": [format.instant(entry.at, zone) for entry in page.items],
+            "Who": [entry.actor for entry in page.items],
+            "What": [words.plain(entry.action.replace(".", " ")) for entry in page.items],
+            "About": [
+                f"{words.plain(entry.object_kind)} {(entry.object_id or '')[-6:]}".strip() for entry in page.items
+            ],
+            "Why": [entry.reason or format.DASH for entry in page.items],
+        }
+    )
+else:
+    st.info("Nothing of this kind is on record.")
+with st.container(horizontal=True):
+    if len(cursors) > 1 and st.button("Newer", key="log_newer", icon=":material/chevron_left:"):
+        cursors.pop()
+        st.rerun()
+    if page.next and st.button("Older", key="log_older", icon=":material/chevron_right:"):
+        cursors.append(page.next)
+        st.rerun()
