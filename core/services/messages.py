@@ -363,10 +363,13 @@ class Report(msgspec.Struct, frozen=True, gc=False):
 _ACCEPT = """
     WITH answer AS (SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[])
                         AS r(id, wamid, event_key, word)),
+    locked AS MATERIALIZED (
+        SELECT m.id FROM messages m WHERE m.id = ANY($1::uuid[]) ORDER BY m.id FOR UPDATE),
     moved AS (
         UPDATE messages m SET status = a.word, wamid = a.wamid, accepted_at = $5, lease_until = NULL,
                               error_code = NULL, error = NULL
-          FROM answer a WHERE m.id = a.id AND m.status = 'sending' AND m.wamid IS NULL AND m.accepted_at IS NULL
+          FROM answer a JOIN locked l ON l.id = a.id
+         WHERE m.id = a.id AND m.status = 'sending' AND m.wamid IS NULL AND m.accepted_at IS NULL
      RETURNING m.id, m.queued_on, a.event_key, a.word),
     fact AS (
         INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key)
@@ -379,7 +382,7 @@ async def accept(connection: Driver, reports: Sequence[Report], *, now: datetime
     """Record answers of `now` for messages nothing else was heard of yet; returns the reports left for `fold`.
 
     Almost every answer is the first thing heard of its message, and then there is nothing to weigh. What a webhook
-    has overtaken is left to the fold. Commits by itself.
+    has overtaken is left to the fold. Rows are locked in the order of their ids, as the fold does. Commits by itself.
     """
     rows = await connection.fetch(
         _ACCEPT,
