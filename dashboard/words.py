@@ -86,7 +86,7 @@ VERDICTS = {
     "expired_on_arrival": ("Expired on arrival", "the consent is too old to rely on"),
     "not_sendable": ("Not sendable", "the proof of consent is incomplete"),
     "refused_suppressed": ("Refused, opted out", "opted out before; never revived by an import"),
-    "duplicate": ("Duplicate", "the same person appears more than once in the file"),
+    "duplicate": ("Duplicate", "said before, in this file or an earlier one"),
     "rejected": ("Rejected", "the row cannot be used; see the reason"),
 }
 
