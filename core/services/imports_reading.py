@@ -30,7 +30,7 @@ from core.phone import Phone, PhoneError
 from core.services.imports_columns import CONSENT_FIELDS, COUNTRIES, Options
 
 BLOCK = 5_000  # rows parsed together
-ALONE = 4  # blocks that are parsed here; a longer file is worth other processes, which take a second to start
+ALONE = 20  # blocks that are parsed here; a longer file is worth other processes, which take a second to start
 FIRST_YEAR = 2009  # nobody agreed to messages on WhatsApp before there was one
 IN_WORDS = frozenset({"opt_in", "optin", "opt-in", "yes", "true", "1", "subscribe", "同意", "はい", "ja"})
 OUT_WORDS = frozenset({"opt_out", "optout", "opt-out", "no", "false", "0", "unsubscribe", "stop", "拒否", "nein"})
