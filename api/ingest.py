@@ -22,6 +22,9 @@ log = structlog.get_logger()
 MOST_WAITING = 2000
 MOST_WAITING_BYTES = 64 << 20
 MOST_TOGETHER = 1000
+# Company is waited for before each commit: a commit costs about a millisecond of processor time whatever it carries,
+# and the provider's own latency is a hundred times this.
+GATHER_S = 0.01
 MOST_TOGETHER_BYTES = 16 << 20
 ANSWER_WITHIN_S = 8.0  # the provider gives up at some point; better a clear no than a late yes
 MOST_SPEAKING = 8  # bodies with withdrawals that are recorded at the same moment; each holds a connection
@@ -92,6 +95,8 @@ class Ingest:
             await self.arrived.wait()
             self.arrived.clear()
             while self.waiting:
+                if len(self.waiting) < MOST_TOGETHER and not self.stopping:
+                    await asyncio.sleep(GATHER_S)
                 await self._store(self._next())
 
     def _next(self) -> list[_Body]:

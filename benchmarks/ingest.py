@@ -58,7 +58,7 @@ async def _answers(http: httpx.AsyncClient, url: str) -> bool:
         return False
 
 
-def job(stack: Stack, bodies: str, per_second: float, *, port: int | None = None, connections: int = 64) -> Job:
+def job(stack: Stack, bodies: str, per_second: float, *, port: int | None = None, connections: int = 256) -> Job:
     settings = stack.settings
     return Job("127.0.0.1", port or settings.api_port, settings.app_secrets[0], bodies, per_second, connections)
 

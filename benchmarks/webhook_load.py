@@ -26,7 +26,7 @@ class Job(msgspec.Struct, frozen=True):
     secret: str
     bodies: str
     per_second: float
-    connections: int = 64
+    connections: int = 256
 
 
 class Done(msgspec.Struct, frozen=True):
