@@ -132,8 +132,10 @@ async def expand(session: AsyncSession, plan: Plan, page: Page) -> bool:
     going = select(Campaign.id).where(Campaign.id == campaign.id, Campaign.status == CampaignStatus.EXPANDING)
     if await session.scalar(going.with_for_update(read=True, key_share=True)) is None:
         return False
-    ids = cast(bindparam("ids", page.ids, Text), ARRAY(Uuid()))
-    these = Contact.id.between(page.first, page.last) & (Contact.id == any_(ids))
+    # As a set: compared with an array made from a text, every row would make the array again where the planner takes
+    # the condition for a filter.
+    ids = select(func.unnest(cast(bindparam("ids", page.ids, Text), ARRAY(Uuid()))))
+    these = Contact.id.between(page.first, page.last) & Contact.id.in_(ids)
     people = filled(
         campaign.id, plan.arms, these, holdout_bp=campaign.holdout_bp, default_zone=plan.default_zone
     ).subquery()
