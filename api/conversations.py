@@ -8,7 +8,7 @@ from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
-from api.auth import READ_PEOPLE, AuthedRequest
+from api.auth import MARKETING, READ_PEOPLE, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
 from api.state import Db, Held, Now
@@ -176,7 +176,7 @@ class ConversationController(Controller):
         found = await conversations.thread(session, conversation, limit=limit, cursor=cursor)
         return PageOut([LineOut.of(line) for line in found.items], found.next)
 
-    @post("/{conversation_id:uuid}/reply", status_code=202)
+    @post("/{conversation_id:uuid}/reply", status_code=202, guards=[MARKETING])
     async def reply(
         self,
         conversation_id: FromPath[UUID],
@@ -203,11 +203,11 @@ class ConversationController(Controller):
 
         return await once(request, session, AnsweredOut, make, status=202)
 
-    @post("/{conversation_id:uuid}/read", status_code=200)
+    @post("/{conversation_id:uuid}/read", status_code=200, guards=[MARKETING])
     async def mark_read(self, conversation_id: FromPath[UUID], session: Db) -> ConversationOut:
         return await _out(session, await conversations.read(session, conversation_id))
 
-    @post("/{conversation_id:uuid}/close", status_code=200)
+    @post("/{conversation_id:uuid}/close", status_code=200, guards=[MARKETING])
     async def close(
         self, conversation_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now
     ) -> ConversationOut:
@@ -216,7 +216,7 @@ class ConversationController(Controller):
         await people.note(session, request.user, "conversation.closed", "conversation", conversation_id)
         return await _out(session, conversation)
 
-    @post("/{conversation_id:uuid}/reopen", status_code=200)
+    @post("/{conversation_id:uuid}/reopen", status_code=200, guards=[MARKETING])
     async def reopen(
         self, conversation_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now
     ) -> ConversationOut:
@@ -224,7 +224,7 @@ class ConversationController(Controller):
         await people.note(session, request.user, "conversation.reopened", "conversation", conversation_id)
         return await _out(session, conversation)
 
-    @post("/{conversation_id:uuid}/assign", status_code=200)
+    @post("/{conversation_id:uuid}/assign", status_code=200, guards=[MARKETING])
     async def assign(
         self, conversation_id: FromPath[UUID], data: JSONBody[AssignIn], request: AuthedRequest, session: Db
     ) -> ConversationOut:

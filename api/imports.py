@@ -211,21 +211,20 @@ class ImportController(Controller):
                 form = tabular.detect(path)
                 columns = mapped_columns(tabular.columns(path, form), options.columns)
                 read = _read(options, parts, columns, form)
-                audience_id = await _audience(session, options)
+                job = await imports.add(
+                    session,
+                    import_id=import_id,
+                    path=path,
+                    filename=filename,
+                    sha256=digest,
+                    options=msgspec.structs.replace(read, audience_id=await _audience(session, options)),
+                    audience_name=options.audience_name,
+                    dry_run=options.dry_run,
+                    created_by=request.user.user_id,
+                )
             except AppError:
                 path.unlink()
                 raise
-            job = await imports.add(
-                session,
-                import_id=import_id,
-                path=path,
-                filename=filename,
-                sha256=digest,
-                options=msgspec.structs.replace(read, audience_id=audience_id),
-                audience_name=options.audience_name,
-                dry_run=options.dry_run,
-                created_by=request.user.user_id,
-            )
             await people.note(session, request.user, "import.uploaded", "import", job.id)
             return ImportOut.of(job)
 

@@ -1,7 +1,6 @@
 """Importing: a file read to its end, then recorded in chunks, resumed where it stopped; and taking an import back."""
 
 import asyncio
-import gc
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -27,15 +26,12 @@ from worker.parts import Parts
 
 log = structlog.get_logger()
 
-# A chunk is hundreds of thousands of small objects without circles; looking for circles took half of its time.
-SELDOM = (200_000, 20, 20)
 LOOK_S = 0.5  # while a file is read: how often its progress is written down
 
 
 async def run_import(ctx: dict[str, Any], import_id: str) -> int:
     """Work a file to its end; returns the rows done. Does nothing when another worker has it, or it is done."""
     parts: Parts = ctx["parts"]
-    gc.set_threshold(*SELDOM)
     async with imports.turn(parts.sessions) as mine:  # one import at a time: two files may have the same people
         job = await _waiting(parts, UUID(import_id)) if mine else None
         if job is None:

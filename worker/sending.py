@@ -20,9 +20,10 @@ from core.consent.gate import PermitExpired, SendPermit, SendRequest
 from core.db import driver
 from core.models import Campaign, Message, Sender
 from core.queue import transaction
-from core.services import allowance, breakers, canary, messages, senders
+from core.services import allowance, breakers, canary, folding, messages, senders
 from core.services.breakers import Refusal
-from core.services.messages import Claimed, Permitted, Report, Retry
+from core.services.folding import Report
+from core.services.messages import Claimed, Permitted, Retry
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind, SkipReason
 from core.whatsapp.client import Outcome
 from core.whatsapp.errors import ERRORS
@@ -34,7 +35,7 @@ log = structlog.get_logger()
 
 BATCH = 50  # a lock is held for one batch, so for one request's time-out at most
 SPREAD_S = 0.15  # a batch's requests start within this time
-START_WITHIN_S = 0.1  # a permit lives for 0.25 s
+SLACK_S = 0.02  # before a permit ends: no request is made to wait to its last moment
 RUN_S = 50.0  # one job sends for this long, then rings for the next
 LOOK_EVERY_S = 0.2
 IDLE_LOOKS = 3
@@ -277,8 +278,10 @@ async def _admitted(
     async with driver(parts.sessions) as connection:
         allowed = await messages.write_permits(connection, written)
     permits = [permit for permit in permits if permit.message_id in allowed]
-    people = [permit.contact_id for permit in permits]
-    started = await start(parts.valkey, throughput(sender), people, within_s=START_WITHIN_S)
+    people, limit = [permit.contact_id for permit in permits], throughput(sender)
+    lasts_s = len(people) * limit.interval_us / 1_000_000
+    within_s = min((permit.left_s for permit in permits), default=0.0) - lasts_s - SLACK_S
+    started = await start(parts.valkey, limit, people, within_s=max(0.0, within_s))
     if started is None:
         result.released += [permit.message_id for permit in permits]
         return [], []
@@ -352,7 +355,7 @@ async def _record(parts: Parts, sender: Sender, batch: Mapping[UUID, Claimed], r
     others = [report for report in result.reports if report.kind is EventKind.REJECTED]
     if answers:
         async with driver(parts.sessions) as connection:
-            others += await messages.accept(connection, answers, now=now)
+            others += await folding.accept(connection, answers, now=now)
     if result.is_plain and not others:
         return
     async with parts.sessions.begin() as session:
@@ -360,7 +363,7 @@ async def _record(parts: Parts, sender: Sender, batch: Mapping[UUID, Claimed], r
         await messages.skip(session, result.skipped, now=now)
         await messages.retry(session, result.retries, now=now)
         await messages.mark_unknown(session, result.unknown, "no answer came back; the status webhook will tell")
-        await messages.fold(session, others)
+        await folding.fold(session, others)
         await messages.release(session, result.released)
         await messages.defer(session, result.deferred)
         await allowance.give_back(session, [batch[each].contact_id for each in result.unsent])

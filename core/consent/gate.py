@@ -76,9 +76,14 @@ class SendPermit:
         if self._mint is not _MINT:
             raise TypeError("a permit is made by the consent gate only")
 
+    @property
+    def left_s(self) -> float:
+        """Seconds in which the request may still start; 0 or less when it may not."""
+        return self._window.ends_at - time.monotonic() if self._window.is_open else 0.0
+
     def live(self) -> bool:
         """Whether a request may start: within 250 ms of the decision, while the gate's locks are held."""
-        return self._window.is_open and time.monotonic() <= self._window.ends_at
+        return self._window.is_open and self.left_s >= 0
 
     def check(self) -> None:
         """Raises PermitExpired unless the permit is live."""

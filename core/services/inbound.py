@@ -18,8 +18,8 @@ from core.errors import RuleViolation
 from core.keys import Keyring
 from core.models import Contact, InboundMessage, Message, MessageEvent, Sender
 from core.services import answers, consents, contacts, conversations, routing, tenures
+from core.services.folding import Report, event_key
 from core.services.meanings import BUTTON_TYPES, Heard, Meaning, evidence_of, meaning, narrowing
-from core.services.messages import Report, event_key
 from core.settings import Settings
 from core.statuses import Category, DeliveryStatus, EventKind, InboundIntent
 from core.whatsapp.payloads import read

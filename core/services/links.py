@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.errors import NotFound
 from core.models import Link, LinkHit, Message, MessageEvent
-from core.services.messages import event_key
+from core.services.folding import event_key
 from core.statuses import EventKind
 
 CODE_PARAMETER = "kairan_code"

@@ -21,8 +21,8 @@ from core.clock import utc_now
 from core.errors import AppError
 from core.keys import Keyring
 from core.models import Message, ParkedStatus, WebhookField
-from core.services import account_events, consents, inbound, messages, moves
-from core.services.messages import Report, array
+from core.services import account_events, consents, folding, inbound, moves
+from core.services.folding import Report, array
 from core.settings import Settings
 from core.whatsapp.webhooks import Parsed, parse
 
@@ -192,10 +192,10 @@ async def _apply(session: AsyncSession, those: Sequence[_Waiting], *, keyring: K
 
 async def _fold(session: AsyncSession, reports: Sequence[Report]) -> None:
     """Fold what is ours and park the rest. Nearly every report names one of our messages, so that is tried first."""
-    found = await messages.fold(session, [report for report in reports if report.message_id is not None])
+    found = await folding.fold(session, [report for report in reports if report.message_id is not None])
     doubtful = [report for report in reports if report.message_id not in found]
     matched, unmatched = await _match(session, doubtful)
-    await messages.fold(session, matched)
+    await folding.fold(session, matched)
     await _park(session, unmatched)
 
 
@@ -268,7 +268,7 @@ async def match_parked(session: AsyncSession) -> int:
     if found:
         reports = [msgspec.convert(parked.report, Report) for parked in found]
         # Their message is found by the wamid: an id that travelled along may be somebody else's.
-        await messages.fold(session, [msgspec.structs.replace(report, message_id=None) for report in reports])
+        await folding.fold(session, [msgspec.structs.replace(report, message_id=None) for report in reports])
         await session.execute(delete(ParkedStatus).where(ParkedStatus.id.in_([parked.id for parked in found])))
     return len(found)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from core.services.messages import Report
+from core.services.folding import Report
 from core.statuses import EventKind
 from core.whatsapp import payloads
 from core.whatsapp.account_events import FIELDS, AccountEvent, read_account_event

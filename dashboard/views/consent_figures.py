@@ -123,6 +123,7 @@ else:
                 [day.taken_back for day in overview.days],
             ),
             key="consent_days",
+            config=charts.config(),
         )
 if session.role() in (Role.ADMIN, Role.COMPLIANCE):
     st.subheader("Proof of a campaign")

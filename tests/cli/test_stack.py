@@ -92,7 +92,7 @@ def commands_work_beside_it(kairan: Kairan, folder: Path) -> None:
     assert (imported.returncode, exported.returncode, verified.returncode) == (1, 0, 0), (
         imported.stderr + exported.stderr
     )
-    assert "contact only" in imported.stdout and "rejects.csv" in imported.stderr
+    assert "contact only" in imported.stdout and "kairan imports rejects" in imported.stderr
     assert "RESULT: PASS" in verified.stdout
     assert kairan("doctor").returncode == 0
     assert_one_sentence(kairan("lake", "refresh", KAIRAN_API_KEY="wrong"), 1, "refused")

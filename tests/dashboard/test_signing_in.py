@@ -10,6 +10,9 @@ from core.statuses import Role
 from dashboard import app
 from tests.dashboard.conftest import APP, PASSWORD, Stack, Visit, said, sign_in
 
+SEEN_BY_ALL = {"overview", "webhooks"}
+EVIDENCE = {"consent_figures", "compliance", "registry", "audit_log"}
+
 
 def test_nobody_sees_a_page_before_signing_in(dashboard: Visit) -> None:
     at = dashboard()
@@ -77,13 +80,18 @@ def test_reports_without_a_database_are_one_sentence_too(dashboard: Visit, monke
 @pytest.mark.parametrize(
     ("role", "pages"),
     [
-        (Role.ANALYST, {"overview", "campaigns", "live", "results"}),
-        (Role.AUDITOR, {"compliance"}),
-        (Role.COMPLIANCE, {"overview", "audiences", "imports", "compliance"}),
-        (Role.APPROVER, {"overview", "campaigns", "live", "results"}),
+        (Role.ANALYST, SEEN_BY_ALL | {"campaigns", "live", "results", "hooks"}),
+        (Role.AUDITOR, EVIDENCE),
+        (Role.APPROVER, SEEN_BY_ALL | {"campaigns", "live", "results", "inbox", "routing", "contacts"}),
+        (
+            Role.COMPLIANCE,
+            SEEN_BY_ALL | EVIDENCE | {"audiences", "imports", "contacts", "inbox", "routing", "holds", "data_requests"},
+        ),
         (
             Role.MARKETER,
-            {"overview", "campaigns", "live", "results", "new_campaign", "review", "audiences", "imports"},
+            SEEN_BY_ALL
+            | {"campaigns", "live", "results", "new_campaign", "review", "audiences", "imports"}
+            | {"contacts", "inbox", "routing", "hooks"},
         ),
     ],
 )

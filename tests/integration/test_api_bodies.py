@@ -54,7 +54,7 @@ WRONG: list[tuple[str, bytes, int, str | None]] = [
     ("audiences/preview", AGE % (b"0" * 30), 422, "rule.value"),
     ("audiences/preview", AGE % (b"0" * 400), 422, "rule.value"),
     ("audiences/preview", TIME, 422, "rule.value"),
-    ("audiences/preview", b'{"rule":{"audience":"%s"}}' % NOBODY.encode(), 404, None),
+    ("audiences/preview", b'{"rule":{"audience":"%s"}}' % NOBODY.encode(), 422, "rule"),
     ("audiences/preview", b'{"rule":{"all":[]},"purpose":"nope"}', 422, "purpose"),
     ("session", b'{"email":1,"password":"x"}', 400, "email"),
     ("session", b'{"email":"a\\u0000","password":"x"}', 400, "body"),

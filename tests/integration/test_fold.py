@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import func, select, update
 
 from core.models import Message, MessageEvent
-from core.services import messages
-from core.services.messages import Report
+from core.services import folding
+from core.services.folding import Report
 from core.statuses import DeliveryStatus, EventKind, latest_delivery
 from tests.integration.stack import Stack
 from tests.integration.test_sending import PEOPLE, a_running_campaign
@@ -58,7 +58,7 @@ async def test_any_order_and_any_repetition_gives_what_the_obvious_loop_gives(st
     while heard:
         size = draw.randint(1, 40)
         async with stack.sessions.begin() as session:
-            await messages.fold(session, heard[:size])
+            await folding.fold(session, heard[:size])
         heard = heard[size:]
 
     async with stack.sessions() as session:
@@ -76,6 +76,6 @@ async def test_a_report_about_nobody_changes_nothing(stack: Stack) -> None:
     stranger = Report(EventKind.READ, START, wamid="wamid.of somebody else")
 
     async with stack.sessions.begin() as session:
-        found = await messages.fold(session, [stranger])
+        found = await folding.fold(session, [stranger])
 
     assert found == set()

@@ -137,7 +137,7 @@ TAMPERED: dict[str, tuple[str, ...]] = {
     "evidence is removed and nobody was erased": ("DELETE FROM consent_evidence",),
     "evidence is changed": ("UPDATE consent_evidence SET payload = replace(payload, '9', '8')",),
     "evidence is swapped between two events": (
-        "UPDATE consent_evidence a SET payload = b.payload, salt = b.salt FROM consent_evidence b WHERE a.id <> b.id",
+        "UPDATE consent_evidence a SET payload = b.payload, salt = b.salt FROM consent_evidence b WHERE a.event_id <> b.event_id",
     ),
     "a withdrawal is written over in the cache": ("UPDATE consent_state SET state = 'subscribed'",),
     "a record is dated before its predecessor": (
@@ -162,7 +162,8 @@ async def test_whatever_is_changed_past_the_triggers_is_found(stack: Stack, stat
 
     passed, verdict = await checked(stack, compliance)
     assert not passed
-    if not any("consent_state" in statement for statement in statements):  # a package replays the ledger itself
+    # A package replays the ledger itself, and holds the signed notes of checkpoints, not what tables say of them.
+    if not any("consent_state" in statement or "consent_checkpoints" in statement for statement in statements):
         assert verdict != "PASS"
 
 

@@ -15,8 +15,9 @@ from core.clock import utc_now
 from core.db import driver
 from core.live import WORKER_HEARTBEAT
 from core.models import Campaign, Message, MessageEvent, PersonReached, Sender
-from core.services import messages, senders
-from core.services.messages import Claimed, Permitted, Report
+from core.services import folding, messages, senders
+from core.services.folding import Report
+from core.services.messages import Claimed, Permitted
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind
 from core.whatsapp.client import WhatsAppClient
 from sandbox.faults import Fault
@@ -251,7 +252,7 @@ async def test_unknown_messages_are_given_up_by_a_person_and_a_late_receipt_stil
     assert await statuses(stack) == {"failed": 2}
     async with stack.sessions.begin() as session:
         one = (await session.scalars(select(Message.id).limit(1))).one()
-        await messages.fold(session, [Report(EventKind.DELIVERED, utc_now(), message_id=one, wamid="wamid.late")])
+        await folding.fold(session, [Report(EventKind.DELIVERED, utc_now(), message_id=one, wamid="wamid.late")])
     assert await statuses(stack) == {"failed": 1, "delivered": 1}
 
 

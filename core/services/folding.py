@@ -1,0 +1,197 @@
+"""What became of messages: answers and the provider's reports, folded into rows; each a statement for the batch.
+
+Reports come at least once, in any order. A status is the maximum of what was reported, every first instant is kept,
+and every fact is kept once.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import BigInteger, Boolean, DateTime, Text, TypeEngine, Uuid
+
+from core.db import Driver
+from core.statuses import RANK, EventKind, RateCategory
+
+_RANK_OF = " ".join(f"WHEN '{status}' THEN {rank}" for status, rank in RANK.items())
+
+
+def rank_sql(column: str) -> str:
+    """The rank of a status column, in SQL; the same table as `RANK`."""
+    return f"CASE {column} {_RANK_OF} ELSE 100 END"
+
+
+def event_key(subject: str, kind: EventKind, occurred_at: datetime, discriminator: str = "") -> UUID:
+    """The identity of a fact: the same fact reported again has the same key, so it is kept once."""
+    milliseconds = int(occurred_at.timestamp() * 1000)
+    digest = blake2b(f"{subject}|{kind}|{milliseconds}|{discriminator}".encode(), digest_size=16).digest()
+    return UUID(int=int.from_bytes(digest, "big"))
+
+
+def array(name: str, kind: TypeEngine[Any]) -> Any:
+    """A bound array for `unnest`."""
+    return bindparam(name, type_=ARRAY(kind))
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """One fact about one message, from our request's answer or from a webhook.
+
+    Found by `message_id` (our id, which travelled along) or else by `wamid`.
+    """
+
+    kind: EventKind
+    occurred_at: datetime
+    message_id: UUID | None = None
+    wamid: str | None = None
+    error_code: int | None = None
+    error: str | None = None
+    pricing_type: str | None = None
+    billable: bool | None = None
+    received_at: datetime | None = None
+    pricing_category: RateCategory | None = None  # what it was charged as
+    phone_number_id: str | None = None  # the number it concerns, as the provider names it
+
+    @property
+    def key(self) -> UUID:
+        subject = self.wamid or str(self.message_id)
+        return event_key(subject, self.kind, self.occurred_at, str(self.error_code or ""))
+
+
+_ACCEPT = """
+    WITH answer AS (SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[])
+                        AS r(id, wamid, event_key, word)),
+    locked AS MATERIALIZED (
+        SELECT m.id FROM messages m WHERE m.id = ANY($1::uuid[]) ORDER BY m.id FOR UPDATE),
+    moved AS (
+        UPDATE messages m SET status = a.word, wamid = a.wamid, accepted_at = $5, lease_until = NULL,
+                              error_code = NULL, error = NULL
+          FROM answer a JOIN locked l ON l.id = a.id
+         WHERE m.id = a.id AND m.status = 'sending' AND m.wamid IS NULL AND m.accepted_at IS NULL
+     RETURNING m.id, m.queued_on, a.event_key, a.word),
+    fact AS (
+        INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key)
+        SELECT id, queued_on, word, $5, event_key FROM moved ON CONFLICT (event_key) DO NOTHING)
+    SELECT id FROM moved
+    """
+
+
+async def accept(connection: Driver, reports: Sequence[Report], *, now: datetime) -> list[Report]:
+    """Record answers of `now` for messages nothing else was heard of yet; returns the reports left for `fold`.
+
+    Almost every answer is the first thing heard of its message, and then there is nothing to weigh. What a webhook
+    has overtaken is left to the fold. Rows are locked in the order of their ids, as the fold does. Commits by itself.
+    """
+    rows = await connection.fetch(
+        _ACCEPT,
+        [report.message_id for report in reports],
+        [report.wamid for report in reports],
+        [report.key for report in reports],
+        [report.kind.value for report in reports],
+        now,
+    )
+    moved = {row[0] for row in rows}
+    return [report for report in reports if report.message_id not in moved]
+
+
+# One statement for any number of reports: find the messages, keep each new fact once, and raise each message to
+# the highest rank reported. Rows are locked in the order of their ids, so that two folds never wait in a circle.
+_FOLD = text(
+    f"""
+    WITH named AS (
+        SELECT r.*, coalesce(r.id, (SELECT m.id FROM messages m WHERE m.wamid = r.wamid)) AS found,
+               CASE r.kind WHEN 'rejected' THEN 'failed' WHEN 'played' THEN 'read' ELSE r.kind END AS word
+          FROM unnest(:ids, :wamids, :kinds, :instants, :codes, :errors, :pricing, :charged, :billable, :keys,
+                      :received)
+            AS r(id, wamid, kind, occurred_at, error_code, error, pricing_type, charged_as, billable, event_key,
+                 received_at)),
+    report AS (SELECT n.*, m.queued_on FROM named n JOIN messages m ON m.id = n.found),
+    locked AS MATERIALIZED (
+        SELECT m.* FROM messages m WHERE m.id IN (SELECT found FROM report) ORDER BY m.id FOR UPDATE),
+    fact AS (
+        INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, error_code, pricing_type,
+                                    billable, cost_micros, created_at)
+        SELECT DISTINCT ON (r.event_key) r.found, r.queued_on, r.kind, r.occurred_at, r.event_key, r.error_code,
+               r.pricing_type, r.billable,
+               CASE WHEN r.pricing_type IS NOT NULL THEN
+                   CASE WHEN r.billable IS NOT FALSE AND r.pricing_type = 'regular'
+                        THEN coalesce(price_micros(l.country, r.charged_as, r.occurred_at),
+                                      price_micros(l.country, l.category, r.occurred_at)) ELSE 0 END END,
+               coalesce(r.received_at, clock_timestamp())
+          FROM report r JOIN locked l ON l.id = r.found
+            ON CONFLICT (event_key) DO NOTHING
+     RETURNING message_id, cost_micros, pricing_type),
+    raised AS (
+        SELECT found, (array_agg(word ORDER BY {rank_sql("word")} DESC))[1] AS word,
+               max({rank_sql("word")}) AS rank, max(wamid) AS wamid,
+               min(occurred_at) FILTER (WHERE word IN ('accepted', 'held')) AS accepted_at,
+               min(occurred_at) FILTER (WHERE word = 'sent') AS sent_at,
+               min(occurred_at) FILTER (WHERE word = 'delivered') AS delivered_at,
+               min(occurred_at) FILTER (WHERE word = 'read') AS read_at,
+               min(occurred_at) FILTER (WHERE word = 'failed') AS failed_at,
+               min(error_code) FILTER (WHERE word = 'failed') AS error_code,
+               min(error) FILTER (WHERE word = 'failed') AS error
+          FROM report WHERE word IN ('accepted', 'held', 'sent', 'delivered', 'read', 'failed') GROUP BY found)
+    UPDATE messages m SET
+           status = CASE WHEN u.rank > {rank_sql("l.status")} THEN u.word ELSE l.status END,
+           lease_until = NULL,
+           wamid = coalesce(l.wamid, u.wamid),
+           accepted_at = least(l.accepted_at, u.accepted_at),
+           sent_at = least(l.sent_at, u.sent_at),
+           delivered_at = least(l.delivered_at, u.delivered_at),
+           read_at = least(l.read_at, u.read_at),
+           failed_at = least(l.failed_at, u.failed_at),
+           error_code = CASE WHEN u.rank > {rank_sql("l.status")} THEN u.error_code ELSE l.error_code END,
+           error = CASE WHEN u.rank > {rank_sql("l.status")} THEN u.error ELSE l.error END,
+           pricing_type = coalesce(l.pricing_type, f.pricing_type),
+           cost_micros = coalesce(l.cost_micros, f.cost_micros)
+      FROM raised u JOIN locked l ON l.id = u.found
+      LEFT JOIN (SELECT message_id, max(cost_micros) AS cost_micros, max(pricing_type) AS pricing_type
+                   FROM fact GROUP BY message_id) f ON f.message_id = u.found
+     WHERE m.id = u.found AND l.status NOT IN ('skipped', 'cancelled')
+ RETURNING m.id, m.wamid
+    """  # noqa: S608 - built from our own status words
+).bindparams(
+    array("ids", Uuid()),
+    array("wamids", Text()),
+    array("kinds", Text()),
+    array("instants", DateTime(timezone=True)),
+    array("codes", BigInteger()),
+    array("errors", Text()),
+    array("pricing", Text()),
+    array("charged", Text()),
+    array("billable", Boolean()),
+    array("keys", Uuid()),
+    array("received", DateTime(timezone=True)),
+)
+
+
+async def fold(session: AsyncSession, reports: Sequence[Report]) -> set[UUID]:
+    """Raise messages by what was reported and keep every new fact; in any order, any number of times.
+
+    Returns the ids of the messages found. A report about a message nobody knows changes nothing.
+    """
+    if not reports:
+        return set()
+    rows = await session.execute(
+        _FOLD,
+        {
+            "ids": [report.message_id for report in reports],
+            "wamids": [report.wamid for report in reports],
+            "kinds": [report.kind.value for report in reports],
+            "instants": [report.occurred_at for report in reports],
+            "codes": [report.error_code for report in reports],
+            "errors": [report.error for report in reports],
+            "pricing": [report.pricing_type for report in reports],
+            "charged": [report.pricing_category for report in reports],
+            "billable": [report.billable for report in reports],
+            "keys": [report.key for report in reports],
+            "received": [report.received_at for report in reports],
+        },
+    )
+    return {row.id for row in rows}
