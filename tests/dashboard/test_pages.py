@@ -317,9 +317,9 @@ def test_compliance_sees_the_ledger_and_asks_for_a_package(dashboard: Visit) -> 
 def test_compliance_sees_how_consent_stands_and_the_proof_of_a_campaign(dashboard: Visit) -> None:
     at = dashboard(Role.COMPLIANCE, "consent_figures")
 
-    assert not at.exception and not at.error
+    assert not at.exception
     assert "Proof of a campaign" in said(at)
-    assert "What must be zero" in said(at) or "No campaign has been launched" in said(at)
+    assert "What must be zero" in said(at)
 
 
 def test_a_request_is_taken_in_and_answered_after_proof(dashboard: Visit) -> None:

@@ -182,7 +182,7 @@ def routes(stack: Stack) -> set[str]:
 async def ask(client: httpx.AsyncClient, route: str) -> httpx.Response:
     """The route with ids nobody has, and no body: nothing is changed by it."""
     method, path = route.split(" ")
-    path = path.replace("{webhook_id}", str(2**62))  # the only number among the ids
+    path = path.replace("{webhook_id}", str(2**62)).replace("{size}", str(2**62))  # the only numbers among the ids
     path = "/".join(str(UUID(int=0)) if part.startswith("{") else part for part in path.split("/"))
     return await client.request(method, path)
 

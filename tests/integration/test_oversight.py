@@ -137,7 +137,8 @@ TAMPERED: dict[str, tuple[str, ...]] = {
     "evidence is removed and nobody was erased": ("DELETE FROM consent_evidence",),
     "evidence is changed": ("UPDATE consent_evidence SET payload = replace(payload, '9', '8')",),
     "evidence is swapped between two events": (
-        "UPDATE consent_evidence a SET payload = b.payload, salt = b.salt FROM consent_evidence b WHERE a.event_id <> b.event_id",
+        "UPDATE consent_evidence a SET payload = b.payload, salt = b.salt FROM consent_evidence b"
+        " WHERE a.event_id <> b.event_id",
     ),
     "a withdrawal is written over in the cache": ("UPDATE consent_state SET state = 'subscribed'",),
     "a record is dated before its predecessor": (
