@@ -115,7 +115,7 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /api/hooks/event-types": READ_MARKETING,
     "GET /api/hooks/{hook_id}/deliveries": READ_MARKETING,
     "GET /api/hooks/{hook_id}/secret": NOBODY_ELSE,
-    "GET /api/ledger/checkpoints/{size}": EVERYBODY,
+    "GET /api/ledger/checkpoints/{size}": AUDIT,
     "GET /api/ledger/integrity": AUDIT,
     "GET /api/registry-drafts": EVERYBODY,
     "GET /api/reply-texts": READ_PEOPLE,
