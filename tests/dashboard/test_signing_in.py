@@ -74,16 +74,25 @@ def test_reports_without_a_database_are_one_sentence_too(dashboard: Visit, monke
     assert at.error[0].value == "The reports cannot be read: the database does not answer."
 
 
+REPORTS = {"overview", "campaigns", "live", "results"}
+PEOPLE = {"inbox", "routing", "contacts"}
+
+
 @pytest.mark.parametrize(
     ("role", "pages"),
     [
-        (Role.ANALYST, {"overview", "campaigns", "live", "results"}),
-        (Role.AUDITOR, {"compliance"}),
-        (Role.COMPLIANCE, {"overview", "audiences", "imports", "compliance"}),
-        (Role.APPROVER, {"overview", "campaigns", "live", "results"}),
+        (Role.ANALYST, REPORTS | {"webhooks", "hooks"}),
+        (Role.AUDITOR, {"consent_figures", "compliance", "registry", "audit_log"}),
+        (
+            Role.COMPLIANCE,
+            PEOPLE
+            | {"overview", "audiences", "imports", "webhooks"}
+            | {"consent_figures", "compliance", "holds", "data_requests", "registry", "audit_log"},
+        ),
+        (Role.APPROVER, REPORTS | PEOPLE | {"webhooks"}),
         (
             Role.MARKETER,
-            {"overview", "campaigns", "live", "results", "new_campaign", "review", "audiences", "imports"},
+            REPORTS | PEOPLE | {"new_campaign", "review", "audiences", "imports", "webhooks", "hooks"},
         ),
     ],
 )
