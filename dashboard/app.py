@@ -39,14 +39,14 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("People", "contacts", "Contacts", CAMPAIGN_MAKERS | {R.COMPLIANCE, R.APPROVER}, True),
     ("People", "audiences", "Audiences", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("People", "imports", "Import", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
-    ("Operations", "webhooks", "Webhooks", EVERYBODY_BUT_AUDITOR, True),
     ("Compliance", "consent_figures", "Consent", COMPLIANCE, True),
     ("Compliance", "compliance", "Ledger and audits", COMPLIANCE, True),
     ("Compliance", "holds", "On hold", {R.ADMIN, R.COMPLIANCE}, True),
     ("Compliance", "data_requests", "Requests", {R.ADMIN, R.COMPLIANCE}, True),
     ("Compliance", "registry", "Notices and purposes", COMPLIANCE, True),
     ("Compliance", "audit_log", "Who did what", COMPLIANCE, True),
-    ("Installation", "hooks", "Webhooks we send", {R.ADMIN, R.MARKETER, R.ANALYST}, True),
+    ("Operations", "webhooks", "Webhooks we receive", EVERYBODY_BUT_AUDITOR, True),
+    ("Operations", "hooks", "Webhooks we send", {R.ADMIN, R.MARKETER, R.ANALYST}, True),
 )
 
 
@@ -93,7 +93,8 @@ def main() -> None:
         return
     st.html(READABLE)
     st.logo(str(ICON), size="large")
-    page = st.navigation(pages_for(session.role()))
+    # Otherwise Streamlit folds what comes after twelve pages into "View more", which is all of compliance.
+    page = st.navigation(pages_for(session.role()), expanded=True)
     person_box()
     with session.guard():
         session.confirm()

@@ -76,6 +76,12 @@ def ask_reason(label: str, *, key: str, act: Callable[[str], None], help_text: s
             st.rerun()
 
 
+def contact_link(contact_id: str) -> None:
+    """Leads to the person's page; for those who may see it."""
+    address = {"contact": contact_id}
+    st.page_link("views/contacts.py", label="Open the contact", icon=":material/person:", query_params=address)
+
+
 def cells(number: int, *, min_width: int) -> list[DeltaGenerator]:
     """Places side by side, fewer to a row where each would get less than `min_width` pixels."""
     grid = st.grid(number, min_column_width=min_width)

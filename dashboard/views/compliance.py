@@ -159,7 +159,7 @@ def _request(person: Person | None) -> None:
                 "Purpose",
                 ["", *(p.code for p in session.client().purposes())],
                 key="audit_purpose",
-                format_func=lambda code: words.plain(code) if code else "Every purpose",
+                format_func=lambda code: words.purpose(code) if code else "Every purpose",
             )
         with right:
             country = (st.text_input("Country (two letters)", key="audit_country", max_chars=2) or "").strip().upper()

@@ -264,11 +264,16 @@ st.title("Contacts")
 zone = get_settings().time_zone
 if done := st.session_state.pop("erasure_done", None):
     st.success(done)
-chosen = _found(zone)
+chosen = st.query_params.get("contact")  # another page leads to this person
+if not chosen:
+    chosen = _found(zone)
+elif st.button("Look for somebody else", key="contact_other", icon=":material/search:"):
+    del st.query_params["contact"]
+    st.rerun()
 if chosen:
     profile = session.people().profile(chosen)
     _head(profile, zone)
-    labels = ["Timeline", "Permissions", "Details"] + (["Data rights"] if session.role() in OFFICERS else [])
+    labels = ["Timeline", "Consent", "Details"] + (["Data rights"] if session.role() in OFFICERS else [])
     tabs = st.tabs(labels)
     with tabs[0], session.guard("timeline"):
         _timeline(chosen, zone)

@@ -57,6 +57,7 @@ def _open_request(request: DataRequest, zone: str, now: datetime) -> None:
         proof = request.identity_proof
         st.caption(markup.markdown_text(f"Identity: {proof}" if proof else "Nobody has checked who they are yet."))
         st.caption(f"{NEXT.get(request.kind, '')} Contact id: `{request.contact_id}`")
+        controls.contact_link(request.contact_id)
         _answers(request)
 
 

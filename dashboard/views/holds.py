@@ -22,6 +22,7 @@ def _card(hold: Hold, zone: str) -> None:
             st.caption(markup.markdown_text(" · ".join(facts)))
         with right:
             _buttons(hold)
+            controls.contact_link(hold.contact_id)
 
 
 def _buttons(hold: Hold) -> None:

@@ -75,6 +75,7 @@ def _open(conversation_id: str, zone: str) -> None:
     facts = [row.phone_masked or "no number", f"to {row.sender}"]
     facts += [f"answers the campaign {row.campaign}"] if row.campaign else []
     st.caption(markup.markdown_text(" · ".join(facts)))
+    controls.contact_link(row.contact_id)
     _handle(row)
     st.fragment(_lines, run_every=5)(row, zone)
     _answer(row, zone)

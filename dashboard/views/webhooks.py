@@ -173,7 +173,7 @@ def _top(zone: str) -> None:
         st.caption(f"As of {format.instant(datetime.now(UTC), zone)}")
 
 
-st.title("Webhooks")
+st.title("Webhooks we receive")
 zone = get_settings().time_zone
 st.fragment(_top, run_every=5)(zone)
 with session.guard("events"):

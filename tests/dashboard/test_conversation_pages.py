@@ -1,6 +1,7 @@
 """The pages about people who write: inbox, holds, automatic answers, webhooks we send."""
 
 from datetime import datetime
+from urllib.parse import parse_qs
 
 from core.statuses import Role
 from dashboard import answering, chat
@@ -25,6 +26,22 @@ def test_the_inbox_shows_who_waits_and_the_thread_and_sends_an_answer(busy_dashb
     at.button(key="answer_button").click().run()
     assert not at.exception and "To Lyon it is 5 EUR." in said(at)
     assert "Some marketer" in said(at)
+
+
+def test_the_inbox_leads_to_the_contact_and_back_to_all(busy_dashboard: Visit) -> None:
+    at = busy_dashboard(Role.MARKETER, "inbox")
+    at.button(key=f"open_{CHAT}").click().run()
+    link = next(each.proto for each in at.get("page_link") if each.proto.label == "Open the contact")
+    contact = parse_qs(link.query_string)["contact"][0]
+
+    at.switch_page("views/contacts.py")
+    at.query_params["contact"] = contact
+    at.run()
+
+    assert not at.exception and not at.error
+    assert "Messages" in [tile.label for tile in at.metric]
+    at.button(key="contact_other").click().run()
+    assert not at.exception and not at.metric
 
 
 def test_an_empty_answer_is_asked_for_and_an_old_conversation_takes_none(busy_dashboard: Visit) -> None:
