@@ -65,7 +65,7 @@ def of_this_stack(place: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until(holds: Callable[[], object], timeout_s: float = 20.0) -> None:
+def wait_until(holds: Callable[[], object], timeout_s: float = 90.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, "it did not become true in time"
