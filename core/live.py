@@ -54,7 +54,3 @@ async def share(valkey: Redis, limit: str) -> float:
 async def provider_is_down(valkey: Redis) -> None:
     """Say that no connection to the provider could be made."""
     await valkey.set(PROVIDER_DOWN, b"1", ex=PROVIDER_DOWN_S)
-
-
-async def provider_is_up(valkey: Redis) -> None:
-    await valkey.delete(PROVIDER_DOWN)

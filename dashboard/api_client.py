@@ -368,6 +368,3 @@ class ApiClient:
 
     def deliveries(self, hook_id: str, *, status: str, limit: int) -> p.Page[c.Delivery]:
         return self._get(f"/api/hooks/{hook_id}/deliveries", p.Page[c.Delivery], status=status, limit=limit)
-
-    def replay_delivery(self, hook_id: str, delivery_id: str) -> None:
-        self._send("POST", f"/api/hooks/{hook_id}/deliveries/{delivery_id}/replay", body={})

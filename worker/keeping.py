@@ -6,7 +6,7 @@ import structlog
 
 from core.clock import utc_now
 from core.errors import Conflict
-from core.services import erasure, people, retention
+from core.services import allowance, erasure, people, retention
 from worker.parts import Parts
 
 log = structlog.get_logger()
@@ -20,6 +20,7 @@ async def keep_to_terms(ctx: dict[str, Any]) -> dict[str, int]:
     now = utc_now()
     async with parts.sessions.begin() as session:
         done = await retention.purge(session, settings=parts.settings, now=now)
+        await allowance.forget_old(session)
         if late := await erasure.scrub_late(session):
             done["late_reports"] = late
         people_due = await retention.forgotten(session, settings=parts.settings, now=now, limit=MOST_PEOPLE)

@@ -387,7 +387,6 @@ async def ring_due(ctx: dict[str, Any]) -> None:
     now = utc_now()
     async with transaction(parts.sessions, parts.doorbell) as session:
         lost = await messages.expire_leases(session)
-        await allowance.forget_old(session)
         if lost.unknown or lost.queued:
             log.warning("messages.lease_over", unknown=lost.unknown, queued=lost.queued)
         for sender in await session.scalars(select(Sender).where(Sender.paused_at.is_(None)).order_by(Sender.id)):

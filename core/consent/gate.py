@@ -136,7 +136,7 @@ _FACTS = """
     SELECT asked.number, c.erased_at, c.closed_at, c.last_seen_at,
            p.needs_consent, p.halted, p.min_grade,
            own.state, own.grade, own.grant_seq, own.expires_at, own.overlays,
-           wide.scopes, wide.states, wide.overlays AS wide_overlays,
+           wide.states, wide.overlays AS wide_overlays,
            address.kinds, address.addresses, address.keys,
            EXISTS (SELECT FROM pending_withdrawals w WHERE w.contact_id = c.id) AS has_pending,
            coalesce((SELECT seq FROM consent_events e WHERE e.subject_id = c.id ORDER BY seq DESC LIMIT 1), 0) AS head,
@@ -160,7 +160,7 @@ _FACTS = """
       LEFT JOIN purposes p ON p.code = asked.purpose AND p.retired_at IS NULL
       LEFT JOIN consent_state own ON own.contact_id = c.id AND own.purpose = asked.purpose
       LEFT JOIN LATERAL (
-           SELECT array_agg(w.purpose) AS scopes, array_agg(w.state) AS states, jsonb_agg(w.overlays) AS overlays
+           SELECT array_agg(w.state) AS states, jsonb_agg(w.overlays) AS overlays
              FROM consent_state w
             WHERE w.contact_id = c.id AND w.purpose = ANY(string_to_array(asked.scopes, ' '))
               AND w.purpose <> asked.purpose) wide ON true
@@ -189,7 +189,6 @@ class Facts(msgspec.Struct, frozen=True):
     grant_seq: int | None
     expires_at: datetime | None
     overlays: list[str] | None
-    scopes: list[str] | None
     states: list[str] | None
     wide_overlays: list[list[str]] | None
     kinds: list[str] | None
