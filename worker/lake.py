@@ -33,7 +33,11 @@ async def refresh_lake(ctx: dict[str, Any]) -> int:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    answer, complaint = await process.communicate()
+    try:
+        answer, complaint = await process.communicate()
+    finally:
+        if process.returncode is None:  # this job was given up: its process must not go on holding the lake
+            process.kill()
     if process.returncode != 0:
         last = complaint.decode(errors="replace").strip().rsplit("\n", 1)[-1]
         log.error("lake.failed", status=process.returncode, error=last[:500])

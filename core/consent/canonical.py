@@ -61,13 +61,9 @@ def evidence_text(payload: Mapping[str, object]) -> str:
     Never refuses: a withdrawal must not fail because its evidence is odd. Nulls are left out, floats and dates become
     text, bytes base64, text is brought to NFC, lone surrogates become U+FFFD. Keys may be of any script.
     """
-    if all(map(_is_plain, payload.values())) and "".join(payload).isascii():
+    if set(map(type, payload.values())) == {str} and "".join(map(str, (*payload, *payload.values()))).isascii():
         return msgspec.json.encode(payload, order="sorted").decode()
     return msgspec.json.encode(_plain(payload)).decode()
-
-
-def _is_plain(value: object) -> bool:
-    return type(value) is str and value.isascii()
 
 
 def _plain(value: object) -> object:

@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent.canonical import MerkleTree, leaf_hash, timestamp
 from core.consent.sealed import Core, seal
-from core.db import copy_rows
+from core.db import copy_rows, fetch
 from core.errors import AppError
 from core.keys import Keyring
 from core.models import ChainHead, Checkpoint, ConsentEvent
@@ -67,18 +67,18 @@ def origin(installation_id: UUID) -> str:
     return f"kairan/{installation_id}"
 
 
-_BUMP = text("""
+_BUMP = """
     UPDATE contacts SET consent_version = consent_version + added.events
-      FROM unnest(CAST(:ids AS uuid[]), CAST(:counts AS bigint[])) AS added (id, events)
+      FROM unnest($1::uuid[], $2::bigint[]) AS added (id, events)
      WHERE contacts.id = added.id
     RETURNING contacts.id, consent_version - added.events
-""")
+"""
 
 # The clock is read after the lock is held, and never runs backwards.
-_LOCK_HEAD = text("""
+_LOCK_HEAD = """
     SELECT head_seq, head_hash, greatest(head_at, clock_timestamp()) AS recorded_at, installation
       FROM lock_chain_head()
-""")
+"""
 
 _COLUMNS = (
     *("seq", "core", "leaf_hash", "event_id", "event_type", "subject_id", "purpose", "controller", "grade", "method"),
@@ -101,16 +101,15 @@ async def append(
     numbers = {contact_id: 0 for contact_id in counts if contact_id in newcomers}
     known = {contact_id: count for contact_id, count in counts.items() if contact_id not in numbers}
     if known:
-        bumped = await session.execute(_BUMP, {"ids": list(known), "counts": list(known.values())})
-        numbers |= dict(bumped.all())
+        numbers |= dict(map(tuple, await fetch(session, _BUMP, list(known), list(known.values()))))
     if len(numbers) != len(counts):
         raise ValueError("a draft names a contact that does not exist")
-    head = (await session.execute(_LOCK_HEAD)).one()
-    recorded_at: datetime = head.recorded_at
+    (head,) = await fetch(session, _LOCK_HEAD)
+    recorded_at: datetime = head["recorded_at"]
     sealed: list[SealedEvent] = []
     rows: list[tuple[object, ...]] = []
-    previous, at, tenant = head.head_hash, timestamp(recorded_at), str(head.installation)
-    for seq, draft in enumerate(drafts, start=head.head_seq + 1):
+    previous, at, tenant = head["head_hash"], timestamp(recorded_at), str(head["installation"])
+    for seq, draft in enumerate(drafts, start=head["head_seq"] + 1):
         core = draft.core
         core.seq, core.prev, core.recorded_at, core.tenant_id = seq, previous, at, tenant
         if draft.contact_id is not None:

@@ -15,6 +15,7 @@ from core.consent.acts import POLICY_HASH, ActorType
 from core.consent.canonical import jcs, timestamp
 from core.consent.sealed import Core, unset
 from core.consent.state import EventType
+from core.db import fetch
 from core.errors import Conflict, RuleViolation
 from core.keys import Keyring
 from core.models import Notice, Purpose
@@ -37,10 +38,24 @@ class Registry:
     notices: Mapping[UUID, Notice]
 
 
+# Every change of the registry is an event of the ledger that belongs to no contact.
+_LAST_CHANGE = "SELECT event_id FROM consent_events WHERE subject_id IS NULL ORDER BY seq DESC LIMIT 1"
+_loaded: dict[UUID, Registry] = {}  # last change → what is in force since
+
+
 async def load_registry(session: AsyncSession) -> Registry:
-    purposes = await session.scalars(select(Purpose).where(Purpose.retired_at.is_(None)).order_by(Purpose.version))
-    notices = await session.scalars(select(Notice))
-    return Registry({purpose.code: purpose for purpose in purposes}, {notice.id: notice for notice in notices})
+    """What is in force now; read again only after a change. Its objects belong to no session: they are only read."""
+    changes = await fetch(session, _LAST_CHANGE)
+    if changes and (known := _loaded.get(changes[0][0])) is not None:
+        return known
+    purposes = select(Purpose.__table__).where(Purpose.retired_at.is_(None)).order_by(Purpose.version)
+    in_force = [Purpose(**row) for row in (await session.execute(purposes)).mappings()]
+    notices = [Notice(**row) for row in (await session.execute(select(Notice.__table__))).mappings()]
+    registry = Registry({purpose.code: purpose for purpose in in_force}, {notice.id: notice for notice in notices})
+    if changes:
+        _loaded.clear()
+        _loaded[changes[0][0]] = registry
+    return registry
 
 
 async def list_purposes(session: AsyncSession) -> list[Purpose]:
@@ -229,7 +244,7 @@ async def publish_notice(
         raise Conflict("the notice already says this", notice_id=str(latest.id))
     notice.content_hash = notice_hash(notice)
     if latest is not None and latest.effective_to is None:
-        latest.effective_to = now
+        await session.execute(update(Notice).where(Notice.id == latest.id).values(effective_to=now))
     session.add(notice)
     await session.flush()
     await record_system(

@@ -4,19 +4,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import itemgetter
 from typing import TypeVar
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, any_, literal, select, text
+from sqlalchemy import ColumnElement, any_, literal
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from core.consent.state import Event, Permission
-from core.db import copy_rows
+from core.db import copy_rows, fetch
 from core.keys import Keyring
-from core.models import ConsentEvent, Contact, ContactAddress, Suppression
 
 T = TypeVar("T")
 _EVENT = msgspec.json.Decoder(Event)
@@ -85,67 +85,69 @@ def among(column: ColumnElement[T] | InstrumentedAttribute[T], values: Iterable[
     return column == any_(literal(list(values), ARRAY(column.type)))
 
 
+_LOCK = "SELECT id, country FROM contacts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
+
+
 async def lock_contacts(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, str | None]:
     """Lock the contacts' rows in id order against the send gate and every other consent writer; id → country.
 
     NO KEY UPDATE excludes the gate's SHARE and other writers, and lets foreign keys to the contact pass.
     """
-    query = select(Contact.id, Contact.country).where(among(Contact.id, sorted(set(ids)))).order_by(Contact.id)
-    return dict((await session.execute(query.with_for_update(key_share=True))).all())
+    return {row["id"]: row["country"] for row in await fetch(session, _LOCK, list(set(ids)))}
+
+
+# Put in order here: asked to sort, the planner may read the whole ledger in its order instead.
+_HISTORIES = "SELECT subject_id, seq, core FROM consent_events WHERE subject_id = ANY($1::uuid[])"
 
 
 async def histories(
     session: AsyncSession, ids: Iterable[UUID], *, at_most: int | None = None
 ) -> dict[UUID, list[tuple[int, Event]]]:
     """Every event of the contacts (up to a place in the ledger), with its place, in the ledger's order."""
-    query = select(ConsentEvent.subject_id, ConsentEvent.seq, ConsentEvent.core)
-    if at_most is not None:
-        query = query.where(ConsentEvent.seq <= at_most)
     found: dict[UUID, list[tuple[int, Event]]] = defaultdict(list)
-    for contact_id, seq, core in await session.execute(
-        query.where(among(ConsentEvent.subject_id, ids)).order_by(ConsentEvent.seq)
-    ):
-        if contact_id is not None:
-            found[contact_id].append((seq, read_event(core)))
+    rows = await fetch(session, _HISTORIES, list(ids))
+    for subject_id, seq, core in sorted(rows, key=itemgetter("seq")):
+        if at_most is None or seq <= at_most:
+            found[subject_id].append((seq, read_event(core)))
     return found
+
+
+_KNOWN = """
+    SELECT source_event_ref, seq, event_id, subject_id, next_state FROM consent_events
+     WHERE source_event_ref = ANY($1::text[])
+"""
 
 
 async def known_events(session: AsyncSession, source_refs: Iterable[str]) -> dict[str, Recorded]:
     """Events that came from the same things before, by their source reference."""
-    query = select(
-        ConsentEvent.source_event_ref,
-        ConsentEvent.seq,
-        ConsentEvent.event_id,
-        ConsentEvent.subject_id,
-        ConsentEvent.next_state,
-    ).where(among(ConsentEvent.source_event_ref, source_refs))
-    return {row[0]: Recorded(*row[1:]) for row in await session.execute(query)}
+    return {row[0]: Recorded(*row[1:]) for row in map(tuple, await fetch(session, _KNOWN, list(source_refs)))}
+
+
+_OPEN_ADDRESSES = """
+    SELECT contact_id, match_key FROM contact_addresses
+     WHERE contact_id = ANY($1::uuid[]) AND closed_at IS NULL ORDER BY match_key
+"""
 
 
 async def address_refs(session: AsyncSession, ids: Iterable[UUID], keyring: Keyring) -> dict[UUID, list[list[str]]]:
     """Per contact, per open address: its references under every key version, newest first."""
-    query = select(ContactAddress.contact_id, ContactAddress.match_key).where(
-        among(ContactAddress.contact_id, ids), ContactAddress.closed_at.is_(None)
-    )
     found: dict[UUID, list[list[str]]] = defaultdict(list)
-    for contact_id, match_key in await session.execute(query.order_by(ContactAddress.match_key)):
+    for contact_id, match_key in await fetch(session, _OPEN_ADDRESSES, list(ids)):
         found[contact_id].append(keyring.address_refs(match_key))
     return found
 
 
+_LIVE = """
+    SELECT id, ref, scope, reason, created_at, created_seq FROM suppressions
+     WHERE ref = ANY($1::text[]) AND lifted_at IS NULL ORDER BY id
+"""
+
+
 async def live_suppressions(session: AsyncSession, refs: Iterable[str]) -> dict[str, list[LiveSuppression]]:
     """Suppressions in force, by address reference."""
-    query = select(
-        Suppression.id,
-        Suppression.ref,
-        Suppression.scope,
-        Suppression.reason,
-        Suppression.created_at,
-        Suppression.created_seq,
-    ).where(among(Suppression.ref, refs), Suppression.lifted_at.is_(None))
     found: dict[str, list[LiveSuppression]] = defaultdict(list)
-    for row in await session.execute(query.order_by(Suppression.id)):
-        found[row.ref].append(LiveSuppression(*row))
+    for row in await fetch(session, _LIVE, list(refs)):
+        found[row["ref"]].append(LiveSuppression(*row))
     return found
 
 
@@ -154,101 +156,75 @@ _STATE_COLUMNS = (
 )
 
 
+def _state_values(row: StateRow) -> tuple[object, ...]:
+    permission = row.permission
+    return (
+        row.contact_id,
+        row.purpose,
+        permission.state.value,
+        permission.grade and permission.grade.value,
+        row.grant_seq,
+        permission.expires_at,
+        permission.reason,
+        msgspec.json.encode(permission.overlays).decode(),
+        row.head_seq,
+    )
+
+
 async def add_states(session: AsyncSession, rows: Sequence[StateRow]) -> None:
     """Add rows of contacts who have none, by COPY."""
-    if not rows:
-        return
-    records = (
-        (
-            row.contact_id,
-            row.purpose,
-            permission.state.value,
-            permission.grade and permission.grade.value,
-            row.grant_seq,
-            permission.expires_at,
-            permission.reason,
-            msgspec.json.encode(permission.overlays).decode(),
-            row.head_seq,
-        )
-        for row in rows
-        for permission in (row.permission,)
-    )
-    await copy_rows(session, "consent_state", _STATE_COLUMNS, records)
+    if rows:
+        await copy_rows(session, "consent_state", _STATE_COLUMNS, map(_state_values, rows))
 
 
-_WRITE_STATES = text("""
+_WRITE_STATES = """
     INSERT INTO consent_state
            (contact_id, purpose, state, grade, grant_seq, expires_at, reason, overlays, head_seq)
     SELECT contact_id, purpose, state, grade, grant_seq, expires_at, reason, CAST(overlays AS jsonb), head_seq
-      FROM unnest(CAST(:contacts AS uuid[]), CAST(:purposes AS text[]), CAST(:states AS text[]),
-                  CAST(:grades AS text[]), CAST(:grants AS bigint[]), CAST(:ends AS timestamptz[]),
-                  CAST(:reasons AS text[]), CAST(:overlays AS text[]), CAST(:heads AS bigint[]))
+      FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::text[],
+                  $8::text[], $9::bigint[])
         AS new (contact_id, purpose, state, grade, grant_seq, expires_at, reason, overlays, head_seq)
     ON CONFLICT (contact_id, purpose) DO UPDATE
        SET state = excluded.state, grade = excluded.grade, grant_seq = excluded.grant_seq,
            expires_at = excluded.expires_at, reason = excluded.reason, overlays = excluded.overlays,
            head_seq = excluded.head_seq
-""")
+"""
 
 
 async def write_states(session: AsyncSession, rows: Sequence[StateRow]) -> None:
     """Put rows of the cache in place of what was there, in one statement."""
-    if not rows:
-        return
-    permissions = [row.permission for row in rows]
-    await session.execute(
-        _WRITE_STATES,
-        {
-            "contacts": [row.contact_id for row in rows],
-            "purposes": [row.purpose for row in rows],
-            "states": [permission.state.value for permission in permissions],
-            "grades": [permission.grade and permission.grade.value for permission in permissions],
-            "grants": [row.grant_seq for row in rows],
-            "ends": [permission.expires_at for permission in permissions],
-            "reasons": [permission.reason for permission in permissions],
-            "overlays": [msgspec.json.encode(permission.overlays).decode() for permission in permissions],
-            "heads": [row.head_seq for row in rows],
-        },
-    )
+    if rows:
+        await fetch(session, _WRITE_STATES, *zip(*map(_state_values, rows), strict=True))
 
 
-_SUPPRESS = text("""
+_SUPPRESS = """
     INSERT INTO suppressions (ref, key_version, scope, reason, created_seq)
     SELECT ref, key_version, scope, reason, seq
-      FROM unnest(CAST(:refs AS text[]), CAST(:versions AS bigint[]), CAST(:scopes AS text[]),
-                  CAST(:reasons AS text[]), CAST(:seqs AS bigint[])) AS new (ref, key_version, scope, reason, seq)
+      FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[])
+        AS new (ref, key_version, scope, reason, seq)
      ORDER BY ref, scope, seq
     ON CONFLICT (ref, scope) WHERE lifted_at IS NULL DO NOTHING
-""")
+"""
 
 
 async def suppress(session: AsyncSession, rows: Sequence[Suppress]) -> None:
     """Add suppressions; an address that already has one of that scope keeps it."""
-    if not rows:
-        return
-    await session.execute(
-        _SUPPRESS,
-        {
-            "refs": [row.ref for row in rows],
-            "versions": [row.key_version for row in rows],
-            "scopes": [row.scope for row in rows],
-            "reasons": [row.reason for row in rows],
-            "seqs": [row.seq for row in rows],
-        },
-    )
+    if rows:
+        values = [(row.ref, row.key_version, row.scope, row.reason, row.seq) for row in rows]
+        await fetch(session, _SUPPRESS, *zip(*values, strict=True))
 
 
-_LIFT = text("""
-    UPDATE suppressions SET lifted_at = :now, lifted_seq = lifted.seq
-      FROM unnest(CAST(:ids AS uuid[]), CAST(:seqs AS bigint[])) AS lifted (id, seq)
+_LIFT = """
+    UPDATE suppressions SET lifted_at = $1, lifted_seq = lifted.seq
+      FROM unnest($2::uuid[], $3::bigint[]) AS lifted (id, seq)
      WHERE suppressions.id = lifted.id AND lifted_at IS NULL
-""")
+"""
 
 
 async def lift(session: AsyncSession, rows: Mapping[UUID, int], *, now: datetime) -> None:
     """Lift suppressions: id → the grant's place in the ledger."""
     if rows:
-        await session.execute(_LIFT, {"now": now, "ids": list(rows), "seqs": list(rows.values())})
+        await fetch(session, _LIFT, now, list(rows), list(rows.values()))
 
 
 @dataclass(frozen=True, slots=True)

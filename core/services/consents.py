@@ -32,6 +32,7 @@ from core.consent.registry import (
 from core.consent.sealed import Core
 from core.consent.state import NEGATIVE, Change, Event, EventType, Fold, Grade, Permission, State, covers
 from core.consent.upkeep import due_acts, rebuild
+from core.db import fetch
 from core.errors import NotFound, Unavailable
 from core.keys import Keyring
 from core.models import ConsentEvent, ConsentEvidence, Contact, ContactAddress, PendingWithdrawal
@@ -96,7 +97,7 @@ class _Person:
     events: list[Event]
     refs: list[list[str]]
     suppressions: list[stored.LiveSuppression]
-    is_new: bool = False
+    is_blank: bool = False  # nothing of theirs is in the ledger yet
     permissions: Mapping[str, Permission] | None = None  # where it is known without folding
 
     def asked_elsewhere(self, act: Act) -> bool:
@@ -211,7 +212,7 @@ async def judge(
         if source_ref not in known and source_ref not in batch.by_source:
             person = people[act.contact_id]
             jurisdiction = person.country or settings.country
-            alone = person.is_new and said[act.contact_id] == 1 and not person.suppressions
+            alone = person.is_blank and said[act.contact_id] == 1 and not person.suppressions
             put = _draft_like_others if alone else _draft
             put(batch, person, act, source_ref=source_ref, registry=registry, jurisdiction=jurisdiction, now=now)
     return batch
@@ -238,7 +239,7 @@ async def _new_people(session: AsyncSession, newcomers: Sequence[Newcomer], keyr
             [],
             [refs[newcomer.contact_id]],
             [known for ref in refs[newcomer.contact_id] for known in suppressions.get(ref, ())],
-            is_new=True,
+            is_blank=True,
         )
         for newcomer in newcomers
     }
@@ -269,6 +270,7 @@ async def _lock(session: AsyncSession, ids: Sequence[UUID], keyring: Keyring) ->
             [event for _, event in history],
             refs.get(contact_id, []),
             [suppression for ref in own for suppression in suppressions.get(ref, ())],
+            is_blank=not history,
         )
     return people
 
@@ -408,8 +410,8 @@ async def _write(
             lifted |= {known.id: place.seq for known in covering}
     await stored.write_evidence(session, batch.evidence)
     people = {person.contact_id: person for person in batch.people}.values()
-    await stored.add_states(session, _rows([person for person in people if person.is_new], heads))
-    await stored.write_states(session, _rows([person for person in people if not person.is_new], heads))
+    await stored.add_states(session, _rows([person for person in people if person.is_blank], heads))
+    await stored.write_states(session, _rows([person for person in people if not person.is_blank], heads))
     await stored.lift(session, lifted, now=now)
     await stored.suppress(session, suppressed)
 
@@ -430,11 +432,12 @@ def _rows(people: Iterable[_Person], heads: Mapping[UUID, int]) -> list[stored.S
     ]
 
 
-_CLOCK = text("SELECT recorded_at > clock_timestamp() + interval '60 seconds' FROM consent_chain WHERE name = 'main'")
+_CLOCK = "SELECT recorded_at > clock_timestamp() + interval '60 seconds' FROM consent_chain WHERE name = 'main'"
 
 
 async def _refuse_when_the_clock_stepped_back(session: AsyncSession) -> None:
-    if (await session.execute(_CLOCK)).scalar_one():
+    ((is_behind,),) = await fetch(session, _CLOCK)
+    if is_behind:
         raise Unavailable("the server's clock is behind the ledger: grants are not accepted until it is right")
 
 

@@ -22,7 +22,7 @@ def test_a_campaign_goes_through_every_part(tmp_path: Path) -> None:
         check=False,
     )
 
-    assert ended.returncode == 0, ended.stderr[-4000:]
+    assert ended.returncode == 0, ended.stderr[-4000:] + (tmp_path / "data/logs/worker.log").read_text()[-4000:]
     summary = json.loads(ended.stdout.splitlines()[-1])
     assert summary["ok"]
     assert all(summary["checks"].values())
