@@ -2,15 +2,18 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from arq import ArqRedis
 
 from core.db import Sessions
 from core.keys import Keyring
+from core.models import Sender
 from core.queue import Ringer
 from core.settings import Settings
 from core.whatsapp.client import WhatsAppClient
 from worker.rendering import Renderer
+from worker.throttle import Starts
 
 MOST_BATCHES = 10
 CONNECTIONS = 30  # of the pool at most
@@ -30,6 +33,14 @@ class Parts:
     batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_BATCHES))
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     renderer: Renderer = field(init=False)
+    _starts: dict[tuple[UUID, int], Starts] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "renderer", Renderer(self.sessions))
+
+    def starts_of(self, sender: Sender) -> Starts:
+        """What this process started from a number; a number whose limit changed begins to count anew."""
+        key = (sender.id, sender.messages_per_second)
+        if key not in self._starts:
+            self._starts[key] = Starts(sender.messages_per_second, clock=asyncio.get_running_loop().time)
+        return self._starts[key]

@@ -143,12 +143,12 @@ async def send_batch(parts: Parts, sender: Sender, lane: Lane, people: int | Non
     A crash after the claim leaves rows in `sending`; when their lease runs out, those that had a permit become
     `unknown` and the others are queued again.
     """
-    limits = [throughput(sender)]
+    number, others = throughput(sender), []
     if lane.messages_per_minute is not None:
-        limits.append(Limit(f"campaign:{lane.campaign_id}", lane.messages_per_minute / 60))
-    speed = min(limit.per_second for limit in limits)
+        others.append(Limit(f"campaign:{lane.campaign_id}", lane.messages_per_minute / 60))
+    speed = min(limit.per_second for limit in (number, *others))
     wanted = max(1, min(BATCH, parts.settings.worker_concurrency, int(speed * SPREAD_S)))
-    slots = await pace(parts.valkey, limits, wanted)
+    slots = await pace(parts.valkey, number, wanted, *others)
     if not slots.count:
         await asyncio.sleep(min(slots.wait_s, 1.0))
         return 0
@@ -299,6 +299,7 @@ async def _send_one(
 ) -> Outcome | None:
     """The answer; None when the machine was too slow for the permit, and then nothing was sent."""
     await asyncio.sleep(at - asyncio.get_running_loop().time())
+    await parts.starts_of(sender).wait()
     try:
         return await parts.whatsapp.send(permit, sender.phone_number_id, content)
     except PermitExpired:

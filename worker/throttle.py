@@ -5,10 +5,13 @@ scheduling form of the generic cell rate algorithm, ITU-T I.371), so no window o
 
 A batch asks twice. `pace` spreads the batches before anything is claimed, under all limits at once. `start` then
 hands out the very instants at which the requests begin, once nothing but the requests is left to do: a batch that
-was held up by a lock uses no instant that has passed, and two batches never share one.
+was held up by a lock uses no instant that has passed, and two batches never share one. So that no instant is lost
+between the two, a number's batches are paced a little faster than it may go, while few of its requests are waiting.
 """
 
-from collections.abc import Awaitable, Sequence
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
@@ -20,7 +23,9 @@ from core.live import WON_BACK_PER_S
 from core.models import Sender
 
 MOST_AHEAD_S = 0.5  # nothing is handed out further into the future: what goes first must not wait behind bulk
-MARGIN = 0.98  # of the limit: a request that is 20 ms early or late on its way still fits the provider's second
+MOST_QUEUED_S = 0.08  # of a number's requests that have their instants: another batch is not begun behind more
+EAGER = 1.05  # times a number's limit: how fast its batches may be begun
+MARGIN = 0.975  # of the limit: a request that is 25 ms early or late on its way still fits the provider's second
 
 # One number may write to one person every 6 s; 45 at once are borrowed from the future.
 # Source: developers.facebook.com/docs/whatsapp/cloud-api/overview (pair rate limits), read 2026-11.
@@ -42,25 +47,29 @@ local function factor_of(name, now, won_back)
 end
 """
 
-# KEYS: one per limit. ARGV: the instant or 0, how many are wanted, how far ahead in µs, what is won back per second,
-# then the name and the interval in µs of each limit. Returns how many, the first one's distance from now in µs, and
-# the spacing in µs.
+# KEYS: one per limit, then the number's next instant. ARGV: the instant or 0, how many are wanted, how far ahead in
+# µs, what is won back per second, how far ahead the number's instants may be, then the name and the interval in µs of
+# each limit. Returns how many, the first one's distance from now in µs, and the spacing in µs.
 _PACE = (
     _FACTOR
     + """
 local wanted, ahead, won_back = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local start, spacing = now, 0
-for i, key in ipairs(KEYS) do
-    local free = tonumber(redis.call('GET', key) or '0')
+for i = 1, #KEYS - 1 do
+    local free = tonumber(redis.call('GET', KEYS[i]) or '0')
     if free > start then start = free end
-    local interval = tonumber(ARGV[4 + 2 * i]) / factor_of(ARGV[3 + 2 * i], now, won_back)
+    local interval = tonumber(ARGV[5 + 2 * i]) / factor_of(ARGV[4 + 2 * i], now, won_back)
     if interval > spacing then spacing = interval end
+end
+local queued = tonumber(redis.call('GET', KEYS[#KEYS]) or '0') - now - tonumber(ARGV[5])
+if queued > 0 then
+    return {0, queued, spacing}
 end
 if start - now > ahead then
     return {0, start - now, spacing}
 end
-for i, key in ipairs(KEYS) do
-    redis.call('SET', key, string.format('%.0f', start + wanted * spacing), 'PX', 60000)
+for i = 1, #KEYS - 1 do
+    redis.call('SET', KEYS[i], string.format('%.0f', start + wanted * spacing), 'PX', 60000)
 end
 return {wanted, start - now, spacing}
 """
@@ -143,11 +152,16 @@ class Start:
     held_s: list[float]
 
 
-async def pace(valkey: Redis, limits: Sequence[Limit], wanted: int, *, now_us: int = 0) -> Slots:
-    """Room for `wanted` messages under all the limits at once, or none. `now_us` replaces Valkey's clock (tests)."""
-    keys = [f"throttle:pace:{limit.name}" for limit in limits]
-    arguments = [str(now_us), str(wanted), str(round(MOST_AHEAD_S * 1_000_000)), str(WON_BACK_PER_S)]
-    for limit in limits:
+async def pace(valkey: Redis, number: Limit, wanted: int, *others: Limit, now_us: int = 0) -> Slots:
+    """Room for `wanted` messages from a number, also under other limits, or none.
+
+    The others are kept exactly; of the number, `start` says when. `now_us` replaces Valkey's clock (tests).
+    """
+    keys = [f"throttle:pace:{limit.name}" for limit in (number, *others)] + [f"throttle:start:{number.name}"]
+    ahead, queued = (str(round(seconds * 1_000_000)) for seconds in (MOST_AHEAD_S, MOST_QUEUED_S))
+    arguments = [str(now_us), str(wanted), ahead, str(WON_BACK_PER_S), queued]
+    arguments += [number.name, f"{number.interval_us / EAGER:.1f}"]
+    for limit in others:
         arguments += [limit.name, f"{limit.interval_us:.1f}"]
     answer = await cast(Awaitable[list[int]], valkey.eval(_PACE, len(keys), *keys, *arguments))
     count, wait, spacing = (int(part) for part in answer)
@@ -186,21 +200,25 @@ async def count_inbound(valkey: Redis, limit: Limit, count: int) -> None:
 
 
 # The provider refused because of its limiter: slow down, at most once a second, and win it back slowly
-# (additive increase, multiplicative decrease).
+# (additive increase, multiplicative decrease). The first refusal after a quiet while is most likely one request that
+# came off its instant, and costs little; a limit that really is lower refuses again a second later.
 SLOWED = 0.7
+STRAYED = 0.95
+QUIET_S = 10.0
 LEAST = 0.05
 
 _SLOW_DOWN = """
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
-local factor, since = 1, now
+local factor, slowed = 1, tonumber(ARGV[4])
 local kept = redis.call('HMGET', KEYS[1], 'factor', 'since')
 if kept[1] then
-    factor, since = tonumber(kept[1]), tonumber(kept[2])
+    local since = tonumber(kept[2])
     if now - since < 1 then return kept[1] end
-    factor = math.min(1, factor + (now - since) * tonumber(ARGV[3]))
+    factor = math.min(1, tonumber(kept[1]) + (now - since) * tonumber(ARGV[3]))
+    if now - since < tonumber(ARGV[5]) then slowed = tonumber(ARGV[1]) end
 end
-factor = math.max(tonumber(ARGV[2]), factor * tonumber(ARGV[1]))
+factor = math.max(tonumber(ARGV[2]), factor * slowed)
 redis.call('HSET', KEYS[1], 'factor', tostring(factor), 'since', string.format('%.6f', now))
 redis.call('EXPIRE', KEYS[1], 3600)
 return tostring(factor)
@@ -209,5 +227,22 @@ return tostring(factor)
 
 async def slow_down(valkey: Redis, name: str) -> None:
     """The provider's limiter refused: everyone under this limit slows down for now."""
-    arguments = [str(number) for number in (SLOWED, LEAST, WON_BACK_PER_S)]
+    arguments = [str(number) for number in (SLOWED, LEAST, WON_BACK_PER_S, STRAYED, QUIET_S)]
     await cast(Awaitable[str], valkey.eval(_SLOW_DOWN, 1, f"throttle:factor:{name}", *arguments))
+
+
+class Starts:
+    """The requests this process really started: no second holds more than the limit, however late it got to them.
+
+    The instants Valkey hands out are even, but a process that was held up gets to several of them at once.
+    """
+
+    def __init__(self, per_second: int, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last: deque[float] = deque(maxlen=per_second)
+
+    async def wait(self) -> None:
+        """Return as soon as one more request may start, and count it."""
+        while len(self._last) == self._last.maxlen and (wait_s := self._last[0] + 1.0 - self._clock()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(wait_s)
+        self._last.append(self._clock())
