@@ -85,6 +85,11 @@ def among(column: ColumnElement[T] | InstrumentedAttribute[T], values: Iterable[
     return column == any_(literal(list(values), ARRAY(column.type)))
 
 
+def among_page(column: InstrumentedAttribute[UUID], page: Sequence[UUID]) -> ColumnElement[bool]:
+    """`among` for a page of ids in their order: its ends keep the planner from reading the whole table for it."""
+    return column.between(page[0], page[-1]) & among(column, page)
+
+
 _LOCK = "SELECT id, country FROM contacts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import aliased
 from core import queue
 from core.audience import Rule, compile_rule, places, references, with_rules
 from core.consent.state import HOLD, META_STOP, UNREACHABLE, State, scopes_of
+from core.consent.stored import among_page
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import (
     Audience,
@@ -257,11 +258,11 @@ async def reach(session: AsyncSession, who: Select[UUID], purpose: Purpose) -> R
 
 
 async def reachable(session: AsyncSession, contact_ids: Sequence[UUID], purpose: Purpose) -> set[UUID]:
-    """Which of these people nothing stands in the way of."""
+    """Which of these people, in the order of their ids, nothing stands in the way of."""
     statement = (
         select(Contact.id)
         .outerjoin(ConsentState, and_(ConsentState.contact_id == Contact.id, ConsentState.purpose == purpose.code))
-        .where(Contact.id.in_(contact_ids), obstacle(purpose).is_(None))
+        .where(among_page(Contact.id, contact_ids), obstacle(purpose).is_(None))
     )
     return set(await session.scalars(statement))
 
