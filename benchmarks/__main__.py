@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ from benchmarks.report import Report
 from benchmarks.send import send
 from benchmarks.throttle import throttle
 from core.errors import AppError, Unavailable
+from worker.settings import SELDOM
 
 Options = argparse.Namespace
 
@@ -157,6 +159,8 @@ def main() -> int:
             out.print(f"{name} {each.sizes}: {each.measures}", markup=False, highlight=False)
         return 0
     out.print(machine.describe(), highlight=False)
+    gc.freeze()
+    gc.set_threshold(*SELDOM)  # some benchmarks do in this process what a worker does in its own
     try:
         report = asyncio.run(_bounded(BENCHMARKS[given.name], given))
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID
 
 import msgspec
@@ -163,6 +164,12 @@ class Judged:
             event.grade if act.is_grant else None,
             is_duplicate,
         )
+
+
+_LIKENESS = attrgetter(
+    *("event_type", "purpose", "source", "actor", "actor_id", "method", "collection_point", "notice_id", "language"),
+    *("lawful_basis", "consent_kind", "sender_scope", "reason", "declared_import", "weakest_grade"),
+)
 
 
 async def record(
@@ -340,10 +347,8 @@ def _draft_like_others(
     if act.is_grant and (purpose := registry.purposes.get(act.purpose)) is not None:
         expires_at = expiry(act, received_at, purpose)
     likeness = (
-        *(act.event_type, act.purpose, act.source, act.actor, act.actor_id, act.method, act.collection_point),
-        *(act.notice_id, act.language, act.jurisdiction or jurisdiction, act.lawful_basis, act.consent_kind),
-        *(act.sender_scope, act.reason, act.declared_import, act.confirmed_at is None, act.weakest_grade),
-        *(tuple(act.evidence), tuple(act.refs.items()), received_at, *flags),
+        *(*_LIKENESS(act), act.jurisdiction or jurisdiction, act.confirmed_at is None),
+        *(*act.evidence, None, *act.refs.items(), None, received_at, *flags),
         expires_at is not None and expires_at <= received_at,
     )
     like = batch.exemplars.get(likeness)
@@ -363,10 +368,10 @@ def _draft_like_others(
         core.expires_at = timestamp(expires_at)
     event = msgspec.structs.replace(like.event, event_id=event_id, occurred_at=act.occurred_at, expires_at=expires_at)
     person.permissions = {
-        purpose: permission
-        if permission.grant_id is None
-        else replace(permission, grant_id=event_id, expires_at=expires_at)
-        for purpose, permission in like.permissions.items()
+        purpose: known
+        if known.grant_id is None
+        else Permission(known.state, known.grade, event_id, expires_at, known.reason, known.overlays)
+        for purpose, known in like.permissions.items()
     }
     _add(batch, person, core, event, like.change)
 
