@@ -1,11 +1,10 @@
 """Sending: a number's due rows, each at most once."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,14 +20,11 @@ from core.db import driver
 from core.models import Campaign, Message, Sender
 from core.queue import transaction
 from core.services import allowance, breakers, canary, folding, messages, senders
-from core.services.breakers import Refusal
-from core.services.folding import Report
-from core.services.messages import Claimed, Permitted, Retry
-from core.statuses import CampaignStatus, DeliveryStatus, EventKind, SkipReason
+from core.services.messages import Claimed, Permitted
+from core.statuses import CampaignStatus, DeliveryStatus, EventKind
 from core.whatsapp.client import Outcome
-from core.whatsapp.errors import ERRORS
 from worker.parts import Parts
-from worker.rendering import Unusable
+from worker.results import LIMITERS, Result, note, note_unusable
 from worker.throttle import Limit, pace, slow_down, start, throughput
 
 log = structlog.get_logger()
@@ -45,10 +41,6 @@ DOWN_S = 2.0  # between tries while the provider cannot be reached
 PUMPS = 4  # batches of one number in flight in one hand
 FIRST_HAND = "1"
 HANDS: tuple[tuple[str, ...], ...] = ((), ("2",))  # what a bell names beside the number; the first needs no name
-RETRY_FIRST_S = 2.0
-RETRY_MOST_S = 300.0
-TEMPLATE_UNUSABLE = 132001
-LIMITERS = frozenset(code for code, row in ERRORS.items() if row.limiter)
 
 
 @dataclass(frozen=True)
@@ -196,39 +188,12 @@ async def _leased(parts: Parts, batch: list[Claimed]) -> AsyncIterator[None]:
         await asyncio.gather(renewing, return_exceptions=True)
 
 
-@dataclass
-class _Result:
-    """What a batch comes to, written down in one transaction."""
-
-    reports: list[Report] = field(default_factory=list)
-    retries: list[Retry] = field(default_factory=list)
-    skipped: list[tuple[UUID, SkipReason]] = field(default_factory=list)
-    unknown: list[UUID] = field(default_factory=list)
-    released: list[UUID] = field(default_factory=list)
-    deferred: dict[UUID, float] = field(default_factory=dict)
-    refusals: list[Refusal] = field(default_factory=list)
-
-    @property
-    def unsent(self) -> list[UUID]:
-        """Messages the provider did not take: their people do not count against the allowance."""
-        rejected = [report.message_id for report in self.reports if report.kind is EventKind.REJECTED]
-        retried = [retry.message_id for retry in self.retries]
-        skipped = [message_id for message_id, _ in self.skipped]
-        return [*retried, *skipped, *self.released, *self.deferred, *(each for each in rejected if each)]
-
-    @property
-    def is_plain(self) -> bool:
-        """Nothing but answers."""
-        others = (self.retries, self.skipped, self.unknown, self.released, self.deferred, self.refusals)
-        return not any(others)
-
-
 async def _send_claimed(parts: Parts, sender: Sender, batch: list[Claimed]) -> None:
     by_id = {claimed.id: claimed for claimed in batch}
-    rendered, result = await parts.renderer.render(batch), _Result()
+    rendered, result = await parts.renderer.render(batch), Result()
     result.skipped += rendered.skipped
     for unusable in rendered.unusable:
-        _without_template(result, unusable)
+        note_unusable(result, unusable)
     requests = [
         SendRequest(
             message_id=claimed.id,
@@ -251,7 +216,7 @@ async def _send_claimed(parts: Parts, sender: Sender, batch: list[Claimed]) -> N
         )
         now = utc_now()
         for permit, outcome in zip(going, outcomes, strict=True):
-            _note(result, by_id[permit.message_id], outcome, now)
+            note(result, by_id[permit.message_id], outcome, now)
         await _record(parts, sender, by_id, result, now)
     await _say(parts, outcomes)
     if any(retry.code in LIMITERS for retry in result.retries):
@@ -268,7 +233,7 @@ async def _say(parts: Parts, outcomes: list[Outcome | None]) -> None:
 
 
 async def _admitted(
-    parts: Parts, sender: Sender, permits: list[SendPermit], by_id: dict[UUID, Claimed], result: _Result
+    parts: Parts, sender: Sender, permits: list[SendPermit], by_id: dict[UUID, Claimed], result: Result
 ) -> tuple[list[SendPermit], list[float]]:
     """The permits whose requests may start, written down, and the instants at which they do, on the loop's clock."""
     if not permits:
@@ -306,53 +271,7 @@ async def _send_one(
         return None
 
 
-def _note(result: _Result, claimed: Claimed, outcome: Outcome | None, now: datetime) -> None:
-    if outcome is None:
-        result.released.append(claimed.id)
-    elif outcome.status in (DeliveryStatus.ACCEPTED, DeliveryStatus.HELD):
-        kind = EventKind.HELD if outcome.status is DeliveryStatus.HELD else EventKind.ACCEPTED
-        result.reports.append(Report(kind, now, message_id=claimed.id, wamid=outcome.wamid))
-    elif outcome.status is DeliveryStatus.UNKNOWN:
-        result.unknown.append(claimed.id)
-        log.warning("message.unknown", message_id=str(claimed.id), detail=outcome.detail)
-    elif outcome.error is not None and outcome.error.action in breakers.STOPPING and claimed.campaign_id is not None:
-        result.refusals.append(Refusal(outcome.error, claimed.template_version_id))
-        result.retries.append(Retry(claimed.id, now, outcome.error.code, outcome.error.meaning, counts=False))
-    elif outcome.status is DeliveryStatus.QUEUED and _may_retry(claimed, outcome):
-        code = outcome.error.code if outcome.error else 0
-        meaning = outcome.error.meaning if outcome.error else (outcome.detail or "")
-        again_at = now + _pause(claimed.attempt, outcome)
-        result.retries.append(Retry(claimed.id, again_at, code, meaning, counts=_counts(outcome)))
-    else:
-        final = outcome.error
-        result.reports.append(
-            Report(
-                EventKind.REJECTED,
-                now,
-                message_id=claimed.id,
-                error_code=final.code if final else None,
-                error=final.meaning if final else outcome.detail,
-            )
-        )
-
-
-def _counts(outcome: Outcome) -> bool:
-    """A limiter's refusal says nothing about the message, nor does a provider that cannot be reached."""
-    return outcome.reached and not (outcome.error is not None and outcome.error.limiter)
-
-
-def _may_retry(claimed: Claimed, outcome: Outcome) -> bool:
-    return claimed.attempt < messages.MAX_ATTEMPTS or not _counts(outcome)
-
-
-def _pause(attempt: int, outcome: Outcome) -> timedelta:
-    """Doubling, at least what the provider asked for, with jitter so that a thousand do not come back together."""
-    least = outcome.error.wait_s if outcome.error else 0.0
-    seconds = max(outcome.retry_after_s or 0.0, least, min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (attempt - 1)))
-    return timedelta(seconds=seconds * random.uniform(0.8, 1.2))  # noqa: S311 - spreading, not secrecy
-
-
-async def _record(parts: Parts, sender: Sender, batch: Mapping[UUID, Claimed], result: _Result, now: datetime) -> None:
+async def _record(parts: Parts, sender: Sender, batch: Mapping[UUID, Claimed], result: Result, now: datetime) -> None:
     answers = [report for report in result.reports if report.kind is not EventKind.REJECTED]
     others = [report for report in result.reports if report.kind is EventKind.REJECTED]
     if answers:
@@ -369,17 +288,6 @@ async def _record(parts: Parts, sender: Sender, batch: Mapping[UUID, Claimed], r
         await messages.release(session, result.released)
         await messages.defer(session, result.deferred)
         await allowance.give_back(session, [batch[each].contact_id for each in result.unsent])
-
-
-def _without_template(result: _Result, unusable: Unusable) -> None:
-    """A campaign's message waits for the template's approval, with the campaign; others fail."""
-    claimed = unusable.claimed
-    if claimed.campaign_id is None:
-        report = Report(EventKind.REJECTED, utc_now(), message_id=claimed.id, error=unusable.meaning)
-        result.reports.append(report)
-    else:
-        result.refusals.append(Refusal(ERRORS[TEMPLATE_UNUSABLE], claimed.template_version_id))
-        result.released.append(claimed.id)
 
 
 async def ring_due(ctx: dict[str, Any]) -> None:
