@@ -4,6 +4,7 @@
  unclear ──▶ one question, [stop] withdraws, [keep] lifts the pause; unanswered it withdraws after seven days
  START ──▶ the notice with [agree] [no]; only [agree], or a yes in answer to it, within 48 hours subscribes
  HELP ──▶ who we are and how to stop
+ signed up in WhatsApp's settings ──▶ as START
  a form's code ──▶ confirms what was ticked there; one that does not count is as good as START, or is refused
 
 Stops and pauses were recorded before the webhook was answered; what subscribes is recorded here. Everything else a
@@ -95,6 +96,25 @@ async def answer(
     if kind is not None and heard.sender_id is not None:
         await _say(session, heard, kind, settings=settings, now=now)
     return kind
+
+
+async def answer_signup(
+    session: AsyncSession, heard: Heard, *, keyring: Keyring, settings: Settings, now: datetime
+) -> ReplyKind | None:
+    """Record a sign-up in WhatsApp's own settings as a request, once, and show the notice; returns what was said.
+
+    The notice goes out only while the person's 24 hours are open: the gate skips it otherwise.
+    """
+    notice = await current_notice(session, PURPOSE, language=heard.contact.language)
+    if notice is None:
+        return None
+    asked = replace(_act(heard, EventType.REQUESTED, PURPOSE, notice=notice), method=Method.META_PREF)
+    (outcome,) = await consents.record(session, [asked], keyring=keyring, settings=settings, now=now)
+    is_asked = not outcome.is_duplicate and outcome.state is not State.SUBSCRIBED
+    if not is_asked or heard.sender_id is None or await _is_late(session, heard, now=now):
+        return None
+    await _say(session, heard, ReplyKind.NOTICE_OFFER, settings=settings, now=now)
+    return ReplyKind.NOTICE_OFFER
 
 
 async def _by_code(

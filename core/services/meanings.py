@@ -41,7 +41,7 @@ class Heard:
     """An inbound message that was recorded just now."""
 
     inbound: Inbound
-    inbound_id: UUID
+    inbound_id: UUID | None  # null for a choice in the app's settings
     contact: Contact
     sender_id: UUID | None  # of ours, when we know the number it was written to
     said: Meaning
