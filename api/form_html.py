@@ -38,6 +38,7 @@ code{display:inline-block;padding:.3rem .5rem;background:#eef0f3;border-radius:6
  overflow-wrap:anywhere}
 nav{max-width:34rem;margin:1rem auto 0;font-size:.92rem}
 nav a{display:inline-block;margin-right:.9rem;padding:.2rem 0;color:#174ea6}
+nav a[aria-current]{color:#1c2733;font-weight:600;text-decoration:none}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
@@ -118,7 +119,9 @@ def _languages(say: Mapping[str, str], current: str, languages: Sequence[str]) -
 def confirm_page(language: str, link: str, code: str, number: str) -> str:
     """What to do with the code: a link, the same as a QR code, and the code to type."""
     say = TEXTS[language]
-    picture = segno.make(link, error="m").svg_inline(border=2, title=say["qr"], dark="#000", light="#fff")
+    picture = segno.make(link, error="m").svg_inline(
+        border=2, omitsize=True, title=say["qr"], dark="#000", light="#fff"
+    )
     body = f"""<h1>{escape(say["confirm_heading"])}</h1>
 <p>{escape(say["confirm_intro"])}</p>
 <p><a class="open" href="{escape(link)}" target="_blank" rel="noopener noreferrer">{escape(say["open"])}</a></p>

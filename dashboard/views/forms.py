@@ -14,21 +14,30 @@ PAGE = 20
 
 def _figures(form: Form) -> None:
     shown = format.DASH if form.shown is None else format.count(form.shown)
+    share = format.rate(form.confirmed, form.requested, "filled in")
     facts = (
-        ("Looked at", shown, "About: by people, not by programs"),
+        ("Looked at", shown, "About; by people, not by programs"),
         ("Filled in", format.count(form.requested), "Codes handed out; nobody has agreed to anything by that"),
-        (
-            "Confirmed",
-            format.rate(form.confirmed, form.requested, "filled in"),
-            "Sent from WhatsApp: these are consents",
-        ),
+        ("Confirmed", format.count(form.confirmed), f"Sent from WhatsApp: these are consents. {share}"),
         ("Did not count", format.count(form.refused), "Codes used before, too old, or sent from another number"),
     )
-    for cell, (label, value, meaning) in zip(controls.cells(len(facts), min_width=150), facts, strict=True):
-        cell.metric(label, value.partition(" (")[0], help=meaning)
+    for cell, (label, value, meaning) in zip(controls.cells(len(facts), min_width=115), facts, strict=True):
+        cell.metric(label, value, help=meaning)
 
 
-def _card(form: Form, senders: dict[str, Sender]) -> None:
+def _untold(form: Form, notices: list[Notice]) -> str:
+    """In which of its languages a form has to show a notice written in another one."""
+    spoken = {(each.code, each.language.split("-")[0]) for each in notices if each.effective_to is None}
+    missing = [
+        f"{each.notice} in {LANGUAGES.get(language, language)}"
+        for each in form.offers
+        for language in form.languages
+        if (each.notice, language) not in spoken
+    ]
+    return f"Notices not written yet, so shown in another language: {', '.join(missing)}." if missing else ""
+
+
+def _card(form: Form, senders: dict[str, Sender], notices: list[Notice]) -> None:
     with st.container(border=True, key=f"form_{form.id}"):
         state = "" if form.is_active else " · taken down"
         st.markdown(f"**{markup.markdown_text(form.name)}**{state}")
@@ -38,6 +47,8 @@ def _card(form: Form, senders: dict[str, Sender]) -> None:
         facts = [offered, f"sent to {sender.display_number}" if sender else "", _speaks(form)]
         facts += ["asks for the number"] if form.asks_number else []
         st.caption(markup.markdown_text(" · ".join(fact for fact in facts if fact)))
+        if untold := _untold(form, notices):
+            st.caption(markup.markdown_text(untold))
         _figures(form)
         _use(form)
 
@@ -165,7 +176,7 @@ many = st.session_state.setdefault("forms_many", PAGE)
 found = client.forms(query, limit=many)
 for form in found.items:
     with session.guard(form.id):
-        _card(form, senders)
+        _card(form, senders, notices)
         if session.role() in OFFICERS and st.session_state.get("edited_form") == form.id:
             _editor(form, senders, purposes, notices)
 if not found.items:
