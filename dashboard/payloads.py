@@ -141,7 +141,7 @@ class PreviewRow(Struct):
     problem: str | None
     mended: list[str]
     values: dict[str, str]
-    attributes: dict[str, str]
+    attributes: dict[str, str | float | bool]
 
 
 class FilePreview(Struct):
