@@ -372,6 +372,8 @@ class Audit(Struct):
     sha256: str | None = None
     facts: Json = {}
     error: str | None = None
+    needs_approval: bool = False
+    mine: bool = False
 
 
 class WebhookOverview(Struct):

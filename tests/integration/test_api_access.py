@@ -62,6 +62,7 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /api/ledger": AUDIT,
     "GET /api/audits": AUDIT,
     "POST /api/audits": {Role.COMPLIANCE},
+    "POST /api/audits/{export_id}/approve": COMPLIANCE,
     "GET /api/audits/{export_id}": AUDIT,
     "GET /api/audits/{export_id}/download": AUDIT,
     "GET /api/campaigns": READ_MARKETING,
