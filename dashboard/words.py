@@ -166,6 +166,8 @@ CONSENT_REASONS = {
     "reviewed_as_stop": "a reviewer read it as a stop",
     "reviewed_as_no_stop": "a reviewer read it as no stop",
     "import": "an import",
+    "restriction": "a restriction the person asked for",
+    "erasure": "an erasure",
 }
 
 REPLIES = {

@@ -141,6 +141,7 @@ ALLOWED: dict[str, set[Role]] = {
     "POST /api/data-requests/{request_id}/extend": COMPLIANCE,
     "POST /api/data-requests/{request_id}/proof": COMPLIANCE,
     "POST /api/forms": COMPLIANCE,
+    "POST /api/holds/{contact_id}/place": COMPLIANCE,
     "POST /api/holds/{contact_id}/release": COMPLIANCE,
     "POST /api/holds/{contact_id}/withdraw": COMPLIANCE,
     "POST /api/hooks": NOBODY_ELSE,
