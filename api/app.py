@@ -28,6 +28,8 @@ from api.consents import AuditController, ConsentController, LedgerController
 from api.contacts import ContactController
 from api.conversations import ConversationController
 from api.conversions import ConversionController
+from api.form_pages import FormPageController
+from api.forms import FormController
 from api.health import HealthController
 from api.hooks import HookController
 from api.imports import ImportController
@@ -89,6 +91,7 @@ def create_app(
             ConsentController,
             LedgerController,
             AuditController,
+            FormController,
             HoldController,
             WordingController,
             ConversationController,
@@ -107,7 +110,7 @@ def create_app(
         ],
     )
     return WithDoor(
-        route_handlers=[api, WebhookController, LinkController, HealthController, _docs_assets()],
+        route_handlers=[api, WebhookController, LinkController, FormPageController, HealthController, _docs_assets()],
         dependencies={
             "session": Provide(provide_session),
             "parts": Provide(provide_parts, sync_to_thread=False),

@@ -20,6 +20,7 @@ from core.consent.state import EventType, Grade, State, is_scope
 from core.errors import RuleViolation
 from core.models import Checkpoint, Export, Notice, Purpose
 from core.services import consents, contacts, exports, people
+from core.services.people import Actor
 from core.statuses import WorkStatus
 
 
@@ -217,9 +218,12 @@ class ExportOut(Struct):
     error: str | None
     created_at: datetime
     finished_at: datetime | None
+    needs_approval: bool  # it names more than 1,000 people, and nobody else has agreed yet
+    approved_at: datetime | None
+    mine: bool  # asked for by whoever reads this: somebody else has to approve it
 
     @classmethod
-    def of(cls, export: Export) -> Self:
+    def of(cls, export: Export, reader: Actor) -> Self:
         return cls(
             export.id,
             export.kind,
@@ -232,6 +236,9 @@ class ExportOut(Struct):
             export.error,
             export.created_at,
             export.finished_at,
+            exports.waits_for_approval(export),
+            export.approved_at,
+            export.created_by is not None and export.created_by == reader.user_id,
         )
 
 
@@ -240,9 +247,11 @@ class AuditController(Controller):
     tags = ("Consent",)
 
     @get(guards=[AUDIT])
-    async def list_audits(self, session: Db, limit: Limit = 50, cursor: Cursor = None) -> PageOut[ExportOut]:
+    async def list_audits(
+        self, request: AuthedRequest, session: Db, limit: Limit = 50, cursor: Cursor = None
+    ) -> PageOut[ExportOut]:
         found = await exports.list_page(session, limit=limit, cursor=cursor)
-        return PageOut([ExportOut.of(export) for export in found.items], found.next)
+        return PageOut([ExportOut.of(export, request.user) for export in found.items], found.next)
 
     @post(guards=[CONSENT], status_code=202)
     async def create(self, data: JSONBody[AuditIn], request: AuthedRequest, session: Db) -> Response[ExportOut]:
@@ -253,13 +262,20 @@ class AuditController(Controller):
             filters = {name: value for name, value in asked.items() if name != "reason" and value not in (None, [])}
             export = await exports.add(session, filters=filters, reason=data.reason, actor=request.user)
             await people.note(session, request.user, "audit.requested", "export", export.id, reason=data.reason)
-            return ExportOut.of(export)
+            return ExportOut.of(export, request.user)
 
         return await once(request, session, ExportOut, make, status=202)
 
     @get("/{export_id:uuid}", guards=[AUDIT])
-    async def read(self, export_id: FromPath[UUID], session: Db) -> ExportOut:
-        return ExportOut.of(await exports.get(session, export_id))
+    async def read(self, export_id: FromPath[UUID], request: AuthedRequest, session: Db) -> ExportOut:
+        return ExportOut.of(await exports.get(session, export_id), request.user)
+
+    @post("/{export_id:uuid}/approve", guards=[CONSENT], status_code=200)
+    async def approve(self, export_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now) -> ExportOut:
+        """Let a package of more than 1,000 people out; only somebody else than who asked for it may."""
+        export = await exports.approve(session, export_id, actor=request.user, now=now)
+        await people.note(session, request.user, "audit.approved", "export", export.id)
+        return ExportOut.of(export, request.user)
 
     @get("/{export_id:uuid}/download", guards=[AUDIT])
     async def download(self, export_id: FromPath[UUID], request: AuthedRequest, session: Db) -> File:

@@ -27,9 +27,9 @@ from core.consent.registry import load_registry
 from core.errors import AppError, RuleViolation
 from core.export_text import harmless
 from core.models import Import, ImportRow
-from core.services import audiences, imports, people
+from core.services import attributes, audiences, imports, people
 from core.services.imports_columns import HEADERS, Options, checked_zone, mapped_columns
-from core.services.imports_reading import Row, preview
+from core.services.imports_reading import LEFT_OUT, Row, Value, preview
 from core.services.imports_recording import DOWNLOADED
 from core.statuses import AudienceKind, ImportStatus, MergePolicy
 from core.tabular import Format
@@ -83,7 +83,7 @@ class PreviewRowOut(Struct):
     problem: str | None
     mended: list[str]
     values: dict[str, str]
-    attributes: dict[str, str]
+    attributes: dict[str, Value]
 
     @classmethod
     def of(cls, row: Row, mended: tuple[str, ...]) -> Self:
@@ -93,8 +93,8 @@ class PreviewRowOut(Struct):
             row.country or None,
             row.action or None,
             row.occurred_at,
-            row.problem,
-            list(mended),
+            row.problem or row.remark,
+            [each for each in mended if each != LEFT_OUT],
             row.values,
             row.attributes,
         )
@@ -186,7 +186,10 @@ class ImportController(Controller):
             columns = mapped_columns(header, options.columns, for_preview=True)
             shown = _read(options, parts, columns, form)
             purposes = frozenset((await load_registry(session)).purposes)
-            rows = preview(path, shown, purposes=purposes, now=now, rows=PREVIEWED) if "phone" in columns else []
+            kinds = await attributes.definitions(session)
+            rows = []
+            if "phone" in columns:
+                rows = preview(path, shown, purposes=purposes, kinds=kinds, now=now, rows=PREVIEWED)
         finally:
             path.unlink()
         named = [name for name in header if name]

@@ -67,6 +67,29 @@ class HoldController(Controller):
         numbers = await contacts.masked_numbers(session, [hold.contact_id for hold in found.items])
         return PageOut([HoldOut.of(hold, numbers[hold.contact_id]) for hold in found.items], found.next)
 
+    @post("/{contact_id:uuid}/place", status_code=200)
+    async def place(
+        self,
+        contact_id: FromPath[UUID],
+        data: JSONBody[DecisionIn],
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+        now: Now,
+    ) -> DecidedOut:
+        """Send this person nothing until the hold is lifted: a restriction they asked for."""
+        await holds.place(
+            session,
+            contact_id,
+            reason=data.reason,
+            actor=request.user,
+            keyring=parts.keyring,
+            settings=parts.settings,
+            now=now,
+        )
+        await people.note(session, request.user, "hold.placed", "contact", contact_id, reason=data.reason)
+        return await _state(session, contact_id)
+
     @post("/{contact_id:uuid}/release", status_code=200)
     async def release(
         self,
@@ -109,6 +132,10 @@ async def _decide(
     )
     action = "hold.withdrawn" if withdraws else "hold.released"
     await people.note(session, request.user, action, "contact", contact_id, reason=data.reason)
+    return await _state(session, contact_id)
+
+
+async def _state(session: Db, contact_id: UUID) -> DecidedOut:
     states = {row.purpose: row.state for row in await contacts.consent_states(session, contact_id)}
     return DecidedOut(contact_id, states.get("marketing") or states.get("marketing.*") or "none")
 

@@ -68,7 +68,10 @@ def show_verdicts(work: Json, shown_on: Console) -> None:
     shown.add_section()
     shown.add_row("rows in the file", f"{work['rows_total'] or 0:,}", style="bold")
     shown_on.print(shown)
-    for what, rows in work.get("notes", {}).items():
+    notes = dict(work.get("notes", {}))
+    if left_out := notes.pop("value_left_out", 0):
+        shown_on.print(f"{left_out:,} rows hold a value that does not fit its attribute's kind: it was left out.")
+    for what, rows in notes.items():
         shown_on.print(f"{rows:,} phone numbers {MENDED.get(what, what)}, and were mended.")
 
 

@@ -321,6 +321,8 @@ class ReplyKind(StrEnum):
     ALREADY_IN = "already_in"
     DECLINED = "declined"
     HELP = "help"
+    FORM_CONFIRMED = "form_confirmed"
+    CODE_REFUSED = "code_refused"
     RULE = "rule"
     PERSON = "person"
 

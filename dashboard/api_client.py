@@ -270,6 +270,9 @@ class ApiClient:
     def create_audit(self, body: Json, key: str) -> p.Audit:
         return self._post("/api/audits", p.Audit, body, key)
 
+    def approve_audit(self, audit_id: str) -> None:
+        self._send("POST", f"/api/audits/{audit_id}/approve", body={})
+
     def audit_package(self, audit_id: str) -> bytes:
         return self._send("GET", f"/api/audits/{audit_id}/download")
 

@@ -39,6 +39,7 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("People", "contacts", "Contacts", CAMPAIGN_MAKERS | {R.COMPLIANCE, R.APPROVER}, True),
     ("People", "audiences", "Audiences", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("People", "imports", "Import", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
+    ("People", "forms", "Opt-in forms", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("Compliance", "consent_figures", "Consent", COMPLIANCE, True),
     ("Compliance", "compliance", "Ledger and audits", COMPLIANCE, True),
     ("Compliance", "holds", "On hold", {R.ADMIN, R.COMPLIANCE}, True),

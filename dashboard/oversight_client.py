@@ -47,3 +47,16 @@ class OversightClient(PeopleClient):
 
     def audit_log(self, *, action: str = "", actor: str = "", cursor: str = "", limit: int = 50) -> Page[p.Entry]:
         return self._get("/api/audit-log", Page[p.Entry], action=action, actor=actor, limit=limit, cursor=cursor)
+
+    def forms(self, q: str, *, limit: int) -> Page[p.Form]:
+        return self._get("/api/forms", Page[p.Form], q=q, limit=limit)
+
+    def add_form(self, body: Json, key: str) -> p.Form:
+        return self._post("/api/forms", p.Form, body, key)
+
+    def change_form(self, form_id: str, body: Json) -> p.Form:
+        return self._decode(self._send("PATCH", f"/api/forms/{form_id}", body=body), p.Form)
+
+    def form_picture(self, form_id: str) -> bytes:
+        """A QR code of the form's address, as SVG."""
+        return self._send("GET", f"/api/forms/{form_id}/qr.svg")

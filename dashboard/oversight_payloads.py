@@ -97,3 +97,29 @@ class Entry(Struct):
     object_kind: str
     object_id: str | None = None
     reason: str | None = None
+
+
+class FormOffer(Struct):
+    """One box of an opt-in form: the purpose, and the code of the notice beside it."""
+
+    purpose: str
+    notice: str
+
+
+class Form(Struct):
+    """`shown` is null while it cannot be counted; only `confirmed` are consents."""
+
+    id: str
+    slug: str
+    name: str
+    url: str
+    sender_id: str
+    offers: list[FormOffer]
+    languages: list[str]
+    origins: list[str]
+    asks_number: bool
+    is_active: bool
+    shown: int | None
+    requested: int
+    confirmed: int
+    refused: int

@@ -141,7 +141,7 @@ class PreviewRow(Struct):
     problem: str | None
     mended: list[str]
     values: dict[str, str]
-    attributes: dict[str, str]
+    attributes: dict[str, str | float | bool]
 
 
 class FilePreview(Struct):
@@ -372,6 +372,8 @@ class Audit(Struct):
     sha256: str | None = None
     facts: Json = {}
     error: str | None = None
+    needs_approval: bool = False
+    mine: bool = False
 
 
 class WebhookOverview(Struct):

@@ -29,6 +29,22 @@ class PeopleClient(ApiClient):
     def attributes(self) -> list[p.Attribute]:
         return self._get("/api/attributes", Page[p.Attribute]).items
 
+    def opt_out(self, contact_id: str, reason: str, at: str, key: str) -> None:
+        """All marketing ends; `at` is when the person said so, with its zone."""
+        body: Json = {
+            "action": "opt_out",
+            "contact_id": contact_id,
+            "source_record_id": key,
+            "occurred_at": at,
+            "method": "staff",
+            "evidence": {"operator_note": reason},
+        }
+        self._send("POST", "/api/consents", body=body, key=key)
+
+    def hold(self, contact_id: str, verb: str, reason: str) -> None:
+        """`verb` is place (nothing at all is sent) or release."""
+        self._send("POST", f"/api/holds/{contact_id}/{verb}", body={"reason": reason})
+
     def erase(self, contact_id: str, reason: str, *, really: bool) -> p.Erasure:
         query = {"reason": reason, "dry_run": "false" if really else "true"}
         return self._decode(self._send("DELETE", f"/api/contacts/{contact_id}", params={**query}), p.Erasure)

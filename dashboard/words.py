@@ -166,6 +166,8 @@ CONSENT_REASONS = {
     "reviewed_as_stop": "a reviewer read it as a stop",
     "reviewed_as_no_stop": "a reviewer read it as no stop",
     "import": "an import",
+    "restriction": "a restriction the person asked for",
+    "erasure": "an erasure",
 }
 
 REPLIES = {
@@ -177,6 +179,8 @@ REPLIES = {
     "already_in": ("Already subscribed", "after START of somebody who gets messages anyway"),
     "declined": ("After *no*", "the person did not agree to the notice"),
     "help": ("Help", "who you are, and how to stop"),
+    "form_confirmed": ("After an opt-in form", "the person sent the form's code: what they get, and how to stop"),
+    "code_refused": ("A form's code that does not count", "used, too old, or of another number; nothing changed"),
     "rule": ("Automatic answer", "by a rule"),
     "person": ("Answer", "by one of you"),
 }

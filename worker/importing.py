@@ -17,7 +17,7 @@ from core.consent.registry import load_registry
 from core.errors import RuleViolation
 from core.models import Import
 from core.queue import transaction
-from core.services import imports
+from core.services import attributes, imports
 from core.services.imports_reading import Reading, read
 from core.services.imports_recording import CHUNK, Check, Desk
 from core.statuses import ImportStatus
@@ -103,6 +103,7 @@ async def _ahead(chunks: Iterator[Chunk]) -> AsyncGenerator[Chunk, None]:
 async def _read(parts: Parts, job: Import, desk: Desk) -> Reading:
     async with parts.sessions() as session:
         purposes = frozenset((await load_registry(session)).purposes)
+        kinds = await attributes.definitions(session)
     so_far = 0
 
     def heard(rows: int) -> None:
@@ -110,7 +111,9 @@ async def _read(parts: Parts, job: Import, desk: Desk) -> Reading:
         so_far = rows
 
     reading = asyncio.create_task(
-        asyncio.to_thread(read, Path(job.path), desk.options, purposes=purposes, now=utc_now(), progress=heard)
+        asyncio.to_thread(
+            read, Path(job.path), desk.options, purposes=purposes, kinds=kinds, now=utc_now(), progress=heard
+        )
     )
     while not (await asyncio.wait({reading}, timeout=LOOK_S))[0]:
         async with parts.sessions.begin() as session:

@@ -75,7 +75,9 @@ class About:
     counts: Mapping[str, int]
 
     def lines(self) -> list[tuple[str, str]]:
-        asked = ", ".join(f"{name}: {value}" for name, value in self.filters.items()) or "everybody"
+        # A long list of ids would be larger than a page; the manifest names each of them.
+        plain = {name: len(value) if isinstance(value, list | tuple) else value for name, value in self.filters.items()}
+        asked = ", ".join(f"{name}: {value}" for name, value in plain.items()) or "everybody"
         return [
             ("Export", self.export_id),
             ("Made for", self.requested_by),

@@ -14,6 +14,7 @@ from core.consent.state import REQUEST_TTL, EventType, Permission, State, replay
 from core.models import ConsentState, Contact
 
 HOLD_TTL = timedelta(days=7)  # an ambiguous reply nobody resolved becomes a withdrawal
+RESTRICTION = "restriction"  # a hold the person asked for: it stands until somebody lifts it
 _PAGE = 1_000
 
 
@@ -112,10 +113,11 @@ _DUE = text("""
     SELECT s.contact_id, s.purpose, 'hold', CAST(held.event_id AS text)
       FROM consent_state s
      CROSS JOIN LATERAL (
-           SELECT event_id, recorded_at FROM consent_events
+           SELECT event_id, recorded_at, reason FROM consent_events
             WHERE subject_id = s.contact_id AND purpose = s.purpose AND event_type = 'HOLD_PLACED'
             ORDER BY seq DESC LIMIT 1) held
      WHERE jsonb_exists(s.overlays, 'hold') AND held.recorded_at <= :unresolved
+       AND held.reason IS DISTINCT FROM :restriction
      LIMIT :limit
 """)
 
@@ -124,7 +126,7 @@ async def due_acts(session: AsyncSession, *, now: datetime, limit: int) -> list[
     """What the clock has decided since: grants that ended, requests that lapsed, holds nobody resolved in 7 days."""
     instants = {"now": now, "lapsed": timestamp(now - REQUEST_TTL), "unresolved": timestamp(now - HOLD_TTL)}
     acts: list[Act] = []
-    for row in await session.execute(_DUE, {**instants, "limit": limit}):
+    for row in await session.execute(_DUE, {**instants, "limit": limit, "restriction": RESTRICTION}):
         for event_type, reason in _DECIDED[row.what]:
             acts.append(
                 Act(

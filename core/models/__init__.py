@@ -16,6 +16,7 @@ from core.models.consent import (
 )
 from core.models.contact import AttributeDefinition, Contact, ContactAddress
 from core.models.conversation import Conversation, RoutingRule
+from core.models.form import OptInForm, OptInRequest
 from core.models.hook import Hook, HookCursor, HookDelivery, StatusChange
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, PersonReached, Rate
@@ -67,6 +68,8 @@ __all__ = [
     "MessageEvent",
     "Model",
     "Notice",
+    "OptInForm",
+    "OptInRequest",
     "ParkedStatus",
     "PendingWithdrawal",
     "PersonReached",

@@ -77,6 +77,8 @@ class Export(WithId):
     error: Mapped[str | None]
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     finished_at: Mapped[datetime | None]
+    approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))  # the second person
+    approved_at: Mapped[datetime | None]
 
 
 class LakeHead(Model):

@@ -4,6 +4,8 @@
  unclear ──▶ one question, [stop] withdraws, [keep] lifts the pause; unanswered it withdraws after seven days
  START ──▶ the notice with [agree] [no]; only [agree], or a yes in answer to it, within 48 hours subscribes
  HELP ──▶ who we are and how to stop
+ signed up in WhatsApp's settings ──▶ as START
+ a form's code ──▶ confirms what was ticked there; one that does not count is as good as START, or is refused
 
 Stops and pauses were recorded before the webhook was answered; what subscribes is recorded here. Everything else a
 person writes goes to the routing rules.
@@ -24,8 +26,9 @@ from core.consent.registry import current_notice, load_registry
 from core.consent.state import HOLD, META_STOP, POSITIVE, REQUEST_TTL, EventType, State, covers
 from core.keys import Keyring
 from core.models import ConsentEvent, ConsentState, Message, Notice, Purpose, Reply
-from core.services import consents, replies, reply_texts
+from core.services import consents, opt_ins, replies, reply_texts
 from core.services.meanings import BUTTON_TYPES, Answer, Heard, evidence_of, payload
+from core.services.opt_ins import Fate
 from core.settings import Settings
 from core.statuses import InboundIntent, ReplyKind
 
@@ -82,13 +85,64 @@ async def answer(
     session: AsyncSession, heard: Heard, *, keyring: Keyring, settings: Settings, now: datetime
 ) -> ReplyKind | None:
     """Record what the message adds to consent, and queue the one answer it calls for; returns which, or None."""
-    heard = await _in_context(session, heard, now=now)
-    acts = await _acts(session, heard, now=now)
-    await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
-    kind = await _kind(session, heard, acts, now=now)
+    heard, kind = await _by_code(session, heard, keyring=keyring, settings=settings, now=now)
+    if kind is None:
+        heard = await _in_context(session, heard, now=now)
+        acts = await _acts(session, heard, now=now)
+        await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
+        kind = await _kind(session, heard, acts, now=now)
+    elif await _is_late(session, heard, now=now):
+        kind = None
     if kind is not None and heard.sender_id is not None:
         await _say(session, heard, kind, settings=settings, now=now)
     return kind
+
+
+async def answer_signup(
+    session: AsyncSession, heard: Heard, *, keyring: Keyring, settings: Settings, now: datetime
+) -> ReplyKind | None:
+    """Record a sign-up in WhatsApp's own settings as a request, once, and show the notice; returns what was said.
+
+    The notice goes out only while the person's 24 hours are open: the gate skips it otherwise.
+    """
+    notice = await current_notice(session, PURPOSE, language=heard.contact.language)
+    if notice is None:
+        return None
+    asked = replace(_act(heard, EventType.REQUESTED, PURPOSE, notice=notice), method=Method.META_PREF)
+    (outcome,) = await consents.record(session, [asked], keyring=keyring, settings=settings, now=now)
+    is_asked = not outcome.is_duplicate and outcome.state is not State.SUBSCRIBED
+    if not is_asked or heard.sender_id is None or await _is_late(session, heard, now=now):
+        return None
+    await _say(session, heard, ReplyKind.NOTICE_OFFER, settings=settings, now=now)
+    return ReplyKind.NOTICE_OFFER
+
+
+async def _by_code(
+    session: AsyncSession, heard: Heard, *, keyring: Keyring, settings: Settings, now: datetime
+) -> tuple[Heard, ReplyKind | None]:
+    """Record what a form's code confirms; says which answer that calls for, None to go on as with any message.
+
+    A code for marketing that does not count any more is as good as START: the notice is shown, one tap agrees.
+    """
+    if heard.said.code is None:
+        return heard, None
+    redeemed = await opt_ins.redeem(session, heard, heard.said.code, keyring=keyring, settings=settings, now=now)
+    scopes = redeemed.purposes or heard.said.scopes
+    heard = replace(heard, said=replace(heard.said, language=redeemed.language or heard.said.language, scopes=scopes))
+    settled = {
+        Fate.CONFIRMED: ReplyKind.FORM_CONFIRMED,
+        Fate.REPEATED: ReplyKind.ALREADY_IN,
+        Fate.UNKNOWN: ReplyKind.CODE_REFUSED,
+    }
+    offered_again = None if PURPOSE in redeemed.purposes else ReplyKind.CODE_REFUSED
+    return heard, settled.get(redeemed.fate, offered_again)
+
+
+async def _is_late(session: AsyncSession, heard: Heard, *, now: datetime) -> bool:
+    """Whether an answer to a code would come too late to be understood, or is one too many."""
+    if now - heard.inbound.occurred_at > ANSWER_WITHIN:
+        return True
+    return await too_many(session, heard.contact.id, now=now)
 
 
 async def standing(session: AsyncSession, contact_id: UUID) -> Standing:
@@ -267,13 +321,20 @@ async def too_many(session: AsyncSession, contact_id: UUID, *, now: datetime) ->
 async def _say(session: AsyncSession, heard: Heard, kind: ReplyKind, *, settings: Settings, now: datetime) -> None:
     assert heard.sender_id is not None
     said = heard.said
-    spoken = await reply_texts.wording(session, kind, (heard.contact.language, said.language))
+    tried = (heard.contact.language, said.language)
+    if said.code is not None:  # the form's language was chosen a moment ago
+        tried = (said.language, heard.contact.language)
+    spoken = await reply_texts.wording(session, kind, tried)
     purposes = (await load_registry(session)).purposes
     values = {"brand": await brand(session, settings)}
     notice = None
     if kind is ReplyKind.STOP_CONFIRMED:
         described = {code: purpose.description for code, purpose in purposes.items()}
         values["what"] = reply_texts.scope_words(said.scopes, spoken.language, described)
+    if kind is ReplyKind.FORM_CONFIRMED:
+        described = {code: purpose.description for code, purpose in purposes.items()}
+        each = [reply_texts.scope_words((purpose,), spoken.language, described) for purpose in said.scopes]
+        values["what"] = "; ".join(each)
     if kind is ReplyKind.NOTICE_OFFER:
         notice = await current_notice(session, PURPOSE, language=heard.contact.language or said.language)
         if notice is None:

@@ -37,7 +37,7 @@ from core.models import (
     PendingWithdrawal,
     WebhookEvent,
 )
-from core.services import consents, profiles
+from core.services import consents, forms, profiles
 from core.services.people import Actor
 from core.settings import Settings
 from core.statuses import DeliveryStatus, WebhookStatus, WorkStatus
@@ -94,6 +94,9 @@ async def erase(
         await _what_was_said(session, each, traces, erased)
         await _files(session, each, traces, erased)
         await _records(session, each, traces, erased)
+        refs = await stored.address_refs(session, [each], keyring)
+        asked = [ref for versions in refs.get(each, []) for ref in versions]
+        erased.counts["form_requests"] = await forms.forget_person(session, each, asked)
         await _seal(session, each, actor, keyring, settings, now, request_id, reason, erased)
         await _particulars(session, each, now, erased)
         counted.update(erased.counts)

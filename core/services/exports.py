@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import queue
 from core.consent import ledger
 from core.consent.package import Built
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, Forbidden, NotFound
 from core.log import mask_text
 from core.models import ChainHead, Checkpoint, Export
 from core.services.paging import Page, page
@@ -19,6 +19,7 @@ from core.services.people import Actor
 from core.statuses import WorkStatus
 
 AUDIT = "audit"
+MOST_PEOPLE_ALONE = 1_000  # a package that names more leaves the house when two people want it
 
 
 async def add(session: AsyncSession, *, filters: dict[str, Any], reason: str, actor: Actor) -> Export:
@@ -51,8 +52,33 @@ def finish(export: Export, path: Path, built: Built, *, now: datetime) -> None:
     export.status = WorkStatus.DONE
 
 
+def waits_for_approval(export: Export) -> bool:
+    """Whether the finished package names so many people that a second person has to agree first."""
+    return export.facts.get("people", 0) > MOST_PEOPLE_ALONE and export.approved_at is None
+
+
+async def approve(session: AsyncSession, export_id: UUID, *, actor: Actor, now: datetime) -> Export:
+    """Let a large package out; raises Conflict when it needs no approval, Forbidden for whoever asked for it.
+
+    Programs cannot approve: a key says nothing about who holds it.
+    """
+    export = await get(session, export_id, lock=True)
+    if export.status is not WorkStatus.DONE or not waits_for_approval(export):
+        raise Conflict("this package does not wait for an approval", status=export.status)
+    if actor.user_id is None or actor.user_id == export.created_by:
+        raise Forbidden("somebody else than who asked for the package has to approve it, signed in by name")
+    export.approved_by, export.approved_at = actor.user_id, now
+    await session.flush()
+    return export
+
+
 def file_of(export: Export) -> Path:
-    """Where the finished package is; raises Conflict while it is not there."""
+    """Where the finished package is; raises Conflict while it is not there, or may not leave yet."""
+    if waits_for_approval(export):
+        raise Conflict(
+            f"this package names {export.facts['people']:,} people: a second person has to approve it first,"
+            " on the page Ledger and audits"
+        )
     if export.status is not WorkStatus.DONE or export.path is None:
         raise Conflict("the package is not finished", status=export.status)
     path = Path(export.path)

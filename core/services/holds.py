@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.consent.acts import Act, ActorType, Method
 from core.consent.canonical import timestamp
 from core.consent.state import HOLD, EventType, covers
-from core.consent.upkeep import HOLD_TTL
+from core.consent.upkeep import HOLD_TTL, RESTRICTION
 from core.errors import Conflict
 from core.keys import Keyring
 from core.services import consents, contacts
@@ -38,6 +38,7 @@ class Hold:
 
 # A pause of a scope shows on every purpose inside it: the row it was placed on tells why; a doubtful clock pauses
 # without an event of its own.
+EVERYTHING = "*"
 _HOLDS = text("""
     SELECT DISTINCT ON (s.contact_id) s.contact_id, c.name, c.language, s.purpose, held.reason, held.recorded_at,
            e.payload
@@ -74,8 +75,44 @@ def _hold(row: Row[Any]) -> Hold:
         reason=row.reason or "doubtful_clock",
         words=evidence.get("message_text") or None,
         placed_at=placed_at,
-        decided_at=placed_at + HOLD_TTL if placed_at else None,
+        decided_at=placed_at + HOLD_TTL if placed_at and row.reason != RESTRICTION else None,
     )
+
+
+async def place(
+    session: AsyncSession,
+    contact_id: UUID,
+    *,
+    reason: str,
+    actor: Actor,
+    keyring: Keyring,
+    settings: Settings,
+    now: datetime,
+) -> None:
+    """Send the person nothing at all until somebody lifts it: a restriction they asked for (GDPR 18).
+
+    Raises NotFound, or Conflict when they are restricted already, or no longer a contact.
+    """
+    contact = await contacts.get(session, contact_id)
+    if contact.erased_at is not None or contact.closed_at is not None:
+        raise Conflict("nothing is sent to this contact any more, so there is nothing to hold")
+    states = {row.purpose: row for row in await contacts.consent_states(session, contact_id)}
+    if EVERYTHING in states and HOLD in states[EVERYTHING].overlays:
+        raise Conflict("this person is on hold for everything already")
+    act = Act(
+        contact_id=contact_id,
+        event_type=EventType.HOLD_PLACED,
+        purpose=EVERYTHING,
+        source="dashboard",
+        source_key=f"restriction|{contact_id}|{timestamp(now)}",
+        occurred_at=now,
+        actor=ActorType.STAFF,
+        actor_id=actor.id,
+        method=Method.STAFF,
+        reason=RESTRICTION,
+        evidence={"operator_note": reason},
+    )
+    await consents.record(session, [act], keyring=keyring, settings=settings, now=now)
 
 
 async def decide(

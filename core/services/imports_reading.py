@@ -26,6 +26,8 @@ import msgspec
 import polars as pl
 
 from core import phone, tabular
+from core.attributes import Definition, clean
+from core.errors import RuleViolation
 from core.phone import Phone, PhoneError
 from core.services.imports_columns import CONSENT_FIELDS, COUNTRIES, Options
 
@@ -39,9 +41,13 @@ _BREAK = re.compile("[\t\n\r]")  # fine in a name or an attribute, never in what
 # Zero-width characters and those that turn the direction of writing: they show nothing and make two names of one.
 # The joiners U+200C and U+200D stay: Persian, Hindi and emoji are written with them.
 _INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\u00ad]")
+LEFT_OUT = "value_left_out"  # the note of a row with a value that does not fit its attribute's kind
 _IDS = ("source_record_id", "evidence_ref", "notice_id", "purpose")
 _FORMULA = ("=", "+", "-", "@")
 _TIMES = ("%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y")
+
+
+Value: TypeAlias = str | int | float | bool
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -50,16 +56,17 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     number: int  # in the file, the header is row 1
     action: str  # opt_in, opt_out, or empty when no consent column is filled
     values: dict[str, str]  # our fields
-    attributes: dict[str, str]  # the file's other columns
+    attributes: dict[str, Value]  # the file's other columns, each as its attribute's kind is kept
     problem: str | None = None
     e164: str = ""
     match_key: str = ""
     country: str = ""
     time_zone: str | None = None
     occurred_at: datetime | None = None
+    remark: str | None = None  # which values were left out, and why; the rest of the row counts
 
     @property
-    def raw(self) -> dict[str, str]:
+    def raw(self) -> dict[str, Value]:
         return {**self.values, **self.attributes}
 
 
@@ -70,6 +77,7 @@ class Task(msgspec.Struct, frozen=True):
     header: list[str]
     purposes: frozenset[str]
     now: datetime
+    kinds: dict[str, Definition]  # attribute → what its values have to be; others are text
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -133,16 +141,34 @@ def parse_row(task: Task, number: int, cells: Sequence[str]) -> tuple[Row, tuple
     try:
         found = phone.parse(written, region=region)
     except PhoneError as bad:
-        return Row(number, action, values, attributes, bad.message), ()
+        return Row(number, action, values, {**attributes}, bad.message), ()
     problem = None if action == "opt_out" else _wrong(values, attributes, action)
     at: datetime | None = None
     if problem is None and action == "opt_in":
         at, problem = _consent(values, task)
     if problem is not None:
-        return Row(number, action, values, attributes, problem), ()
+        return Row(number, action, values, {**attributes}, problem), ()
     mended = phone.mended(written, found, region)
-    row = Row(number, action, values, attributes, None, *_address(found), at)
-    return row, () if mended is None else (mended,)
+    fitting, remark = _fitting(attributes, task.kinds)
+    row = Row(number, action, values, fitting, None, *_address(found), at, remark)
+    notes = (mended, LEFT_OUT if remark else None)
+    return row, tuple(note for note in notes if note is not None)
+
+
+def _fitting(given: dict[str, str], kinds: Mapping[str, Definition]) -> tuple[dict[str, Value], str | None]:
+    """The values in the form their attributes are kept in, without those that do not fit; and what was left out.
+
+    A bad cell costs that cell and not the row: the person and what they agreed to are worth more than an attribute.
+    """
+    fitting: dict[str, Value] = {**given}
+    wrong = []
+    for name in given.keys() & kinds.keys():
+        try:
+            fitting[name] = clean(name, given[name], kinds[name], place=name[:40])
+        except RuleViolation as bad:
+            del fitting[name]
+            wrong.append(bad.message)
+    return fitting, f"left out: {'; '.join(sorted(wrong))}" if wrong else None
 
 
 def _address(found: Phone) -> tuple[str, str, str, str | None]:
@@ -348,6 +374,7 @@ def read(
     options: Options,
     *,
     purposes: frozenset[str],
+    kinds: Mapping[str, Definition],
     now: datetime,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Reading:
@@ -355,7 +382,7 @@ def read(
 
     `progress` hears how many rows were read so far.
     """
-    task = Task(options, tabular.columns(path, options.form), purposes, now)
+    task = Task(options, tabular.columns(path, options.form), purposes, now, dict(kinds))
     with ExitStack() as unless_read:
         outs = unless_read.enter_context(tempfile.TemporaryFile(dir=path.parent))
         rest = unless_read.enter_context(tempfile.TemporaryFile(dir=path.parent))
@@ -368,10 +395,16 @@ def read(
 
 
 def preview(
-    path: Path, options: Options, *, purposes: frozenset[str], now: datetime, rows: int
+    path: Path,
+    options: Options,
+    *,
+    purposes: frozenset[str],
+    kinds: Mapping[str, Definition],
+    now: datetime,
+    rows: int,
 ) -> list[tuple[Row, tuple[str, ...]]]:
     """The first rows as they would be read, each with what was mended in it; raises as `read` does."""
-    task = Task(options, tabular.columns(path, options.form), purposes, now)
+    task = Task(options, tabular.columns(path, options.form), purposes, now, dict(kinds))
     first = next(tabular.blocks(path, options.form, rows), [])
     return [parse_row(task, number, cells) for number, cells in first]
 

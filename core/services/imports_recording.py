@@ -21,10 +21,10 @@ from core.consent.state import EventType, Grade, covers, is_scope
 from core.db import copy_rows
 from core.keys import Keyring
 from core.models import Contact, Import
-from core.services import audiences, consents, contacts, imports
+from core.services import audiences, consents, contacts, imports, imports_erased
 from core.services.consents import Judged, Newcomer, Outcome
 from core.services.imports_columns import Options
-from core.services.imports_reading import Row
+from core.services.imports_reading import Row, Value
 from core.settings import Settings
 from core.statuses import ImportStatus, MergePolicy
 
@@ -64,7 +64,7 @@ class _Person:
 
     id: UUID
     facts: dict[str, str | None]
-    attributes: dict[str, str]
+    attributes: dict[str, Value]
     before: dict[str, object] | None = None  # what was changed, as it was; null for somebody new
     address: Row | None = None  # of somebody new
 
@@ -78,10 +78,10 @@ class _Person:
             if value and self.facts[name] != value and (not self.facts[name] or (over and said)):
                 self._was(name, self.facts[name])
                 self.facts[name] = value
-        for name, value in row.attributes.items():
-            if name not in self.attributes or (over and self.attributes[name] != value):
+        for name, written in row.attributes.items():
+            if name not in self.attributes or (over and self.attributes[name] != written):
                 self._was(f"attributes.{name}", self.attributes.get(name))
-                self.attributes[name] = value
+                self.attributes[name] = written
 
     def _was(self, name: str, value: object) -> None:
         if self.before is not None:
@@ -107,6 +107,8 @@ class _Verdicts:
     def add(self, row: Row, verdict: str, reason: str | None = None, contact_id: UUID | None = None) -> None:
         raw = msgspec.json.encode(row.raw).decode() if verdict in DOWNLOADED else None
         self.counts[str(verdict)] += 1
+        if row.remark is not None:
+            reason = row.remark if reason is None else f"{reason}; {row.remark}"
         self.rows.append((self.import_id, row.number, str(verdict), reason, contact_id, raw))
 
 
@@ -139,6 +141,11 @@ async def prepare_chunk(
             verdicts.add(row, ImportOutcome.DUPLICATE, "the same number said the same before in this file")
         else:
             good.append(row)
+    good, gone = await imports_erased.part(session, good, desk.keyring)
+    for row in gone:
+        is_opt_out = row.action == "opt_out"
+        verdict = ImportOutcome.OPT_OUT_APPLIED if is_opt_out else ImportOutcome.REFUSED_SUPPRESSED
+        verdicts.add(row, verdict, imports_erased.WHY)
     people = await _people(session, good, desk.options.merge)
     acts = _acts(job, good, people, registry, verdicts, now)
     made = [person for person in people.values() if person.before is None]

@@ -26,6 +26,7 @@ from core.whatsapp.payloads import read
 from core.whatsapp.webhooks import Inbound, Parsed, Preference
 
 CREDIT_WINDOW = timedelta(hours=72)
+SIGNUP = "signup"  # a preference that asks for messages: it withdraws nothing, so it need not wait for the answer
 
 
 def acts_of(inbound: Inbound, contact: Contact, said: Meaning) -> list[Act]:
@@ -74,7 +75,7 @@ def act_of_preference(preference: Preference, contact_id: UUID) -> Act:
 
 def may_change_consent(parsed: Parsed) -> bool:
     """Whether a body holds anything `consent_acts` would record; asks no database."""
-    return bool(parsed.preferences) or any(
+    return any(chosen.value != SIGNUP for chosen in parsed.preferences) or any(
         meaning(said).intent in (InboundIntent.OPT_OUT, InboundIntent.AMBIGUOUS) for said in parsed.inbound
     )
 
@@ -92,7 +93,7 @@ async def consent_acts(session: AsyncSession, parsed: Parsed, *, now: datetime) 
                 acts += acts_of(inbound, contact, meaning(inbound, contact.language, narrow))
     for preference in parsed.preferences:
         contact = await person(session, preference.wa_id, preference.user_id, None, now=now)
-        if contact is not None:
+        if contact is not None and preference.value != SIGNUP:
             acts.append(act_of_preference(preference, contact.id))
     return await _effective(session, [*await tenures.acts(session, now=now), *acts])
 
@@ -223,32 +224,49 @@ async def _note_events(session: AsyncSession, inbound: Inbound, message: Message
 async def note_preferences(
     session: AsyncSession, those: Sequence[Preference], *, keyring: Keyring, settings: Settings, now: datetime
 ) -> None:
-    """In-app stops and resumes; a stop is credited to the latest marketing message like a typed one."""
+    """In-app stops and resumes; a stop is credited to the latest marketing message like a typed one.
+
+    A sign-up there is a request and no grant: nobody was shown our notice. It is answered with the notice.
+    """
     acts: list[Act] = []
+    asking: list[Heard] = []
     for preference in those:
         contact = await person(session, preference.wa_id, preference.user_id, None, now=now)
         if contact is None:
             continue
+        said = _as_inbound(preference)
+        if preference.value == SIGNUP:
+            sender_id = await session.scalar(
+                select(Sender.id).where(Sender.phone_number_id == preference.phone_number_id)
+            )
+            asking.append(Heard(said, None, contact, sender_id, Meaning(InboundIntent.OPT_IN), None))
+            continue
         acts.append(act_of_preference(preference, contact.id))
         if preference.value == "stop":
-            stand_in = Inbound(
-                preference.source_key,
-                preference.phone_number_id,
-                preference.wa_id,
-                preference.user_id,
-                None,
-                "preference",
-                None,
-                None,
-                None,
-                preference.occurred_at,
-                preference.raw,
-            )
-            credited = await _credited(session, stand_in, contact.id)
+            credited = await _credited(session, said, contact.id)
             if credited is not None:
-                await _note_events(session, stand_in, credited, Meaning(InboundIntent.OPT_OUT))
+                await _note_events(session, said, credited, Meaning(InboundIntent.OPT_OUT))
     acts = [*await tenures.acts(session, now=now), *acts]
     await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
+    for each in asking:
+        await answers.answer_signup(session, each, keyring=keyring, settings=settings, now=now)
+
+
+def _as_inbound(preference: Preference) -> Inbound:
+    """A choice in the app's settings, as if it had been written."""
+    return Inbound(
+        preference.source_key,
+        preference.phone_number_id,
+        preference.wa_id,
+        preference.user_id,
+        None,
+        "preference",
+        None,
+        None,
+        None,
+        preference.occurred_at,
+        preference.raw,
+    )
 
 
 _STOPPED_AT_PROVIDER = text(

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from core.consent import keywords
 from core.consent.keywords import MARKETING
+from core.form_code import code_in
 from core.models import Contact, Message
 from core.statuses import InboundIntent
 from core.whatsapp.webhooks import Inbound
@@ -32,6 +33,7 @@ class Meaning:
     language: str | None = None  # of the word
     answer: Answer | None = None
     notice_id: UUID | None = None  # of an answer to an offer
+    code: str | None = None  # of a filled-in form
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Heard:
     """An inbound message that was recorded just now."""
 
     inbound: Inbound
-    inbound_id: UUID
+    inbound_id: UUID | None  # null for a choice in the app's settings
     contact: Contact
     sender_id: UUID | None  # of ours, when we know the number it was written to
     said: Meaning
@@ -61,6 +63,8 @@ def meaning(inbound: Inbound, language: str | None = None, purposes: Mapping[str
     if not inbound.words:
         return Meaning(InboundIntent.REPLY)
     found = keywords.classify(inbound.words, language=language, purposes=purposes)
+    if found.intent not in (InboundIntent.OPT_OUT, InboundIntent.AMBIGUOUS) and (code := code_in(inbound.words)):
+        return Meaning(InboundIntent.OPT_IN, language=found.language, code=code)
     by = "stop_button" if inbound.type in BUTTON_TYPES else "stop_word"
     reason = by if found.intent is InboundIntent.OPT_OUT else None
     return Meaning(found.intent, found.scopes or (MARKETING,), reason, found.language)

@@ -22,10 +22,12 @@ HOLES: Mapping[ReplyKind, frozenset[str]] = {
     **dict.fromkeys(EDITABLE, frozenset({"brand"})),
     ReplyKind.STOP_CONFIRMED: frozenset({"brand", "what"}),
     ReplyKind.NOTICE_OFFER: frozenset({"brand", "notice", "withdrawal"}),
+    ReplyKind.FORM_CONFIRMED: frozenset({"brand", "what"}),
 }
 NEEDED: Mapping[ReplyKind, frozenset[str]] = {
     ReplyKind.STOP_CONFIRMED: frozenset({"what"}),
     ReplyKind.NOTICE_OFFER: frozenset({"notice"}),
+    ReplyKind.FORM_CONFIRMED: frozenset({"brand", "what"}),
 }
 MOST_CHARACTERS = 1000  # the provider allows 1,024 beside buttons; what is filled in needs some of them
 MOST_ON_A_BUTTON = 20

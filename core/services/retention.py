@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, null, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.models import Export, IdempotencyKey, Import, ImportRow, ParkedStatus, WebhookEvent
+from core.services import forms
 from core.settings import Settings
 from core.statuses import WebhookStatus, WorkStatus
 
@@ -25,6 +26,7 @@ async def purge(session: AsyncSession, *, settings: Settings, now: datetime) -> 
         "webhook_bodies": await _webhooks(session, now - timedelta(days=settings.keep_webhooks_days)),
         "remembered_answers": await _delete(session, IdempotencyKey, now - KEEP_ANSWERS),
         **await _uploads(session, now - timedelta(days=settings.keep_uploads_days)),
+        "form_requests": await forms.forget_unused(session, now=now),
         "export_files": await _exports(session, now - timedelta(days=settings.keep_exports_days)),
     }
     return {kind: count for kind, count in done.items() if count}

@@ -60,12 +60,12 @@ class Inbound:
 
 @dataclass(frozen=True)
 class Preference:
-    """A person stopped or resumed marketing inside WhatsApp."""
+    """A person stopped, resumed or asked for marketing inside WhatsApp."""
 
     phone_number_id: str
     wa_id: str | None
     user_id: str | None
-    value: str  # stop or resume
+    value: str  # stop, resume or signup
     occurred_at: datetime
     source_key: str
     raw: bytes
@@ -329,7 +329,7 @@ def _read_preference(parsed: Parsed, account: str, number: str, raw: msgspec.Raw
         return
     known = item.value in KNOWN_CHOICES and item.category == "marketing_messages"
     parsed.fields[f"user_preferences/{item.category}/{item.value}"[:100], known] += 1
-    if known and item.value != "signup":
+    if known:
         # These carry no id of their own, so what they say is their identity.
         wa_id, user_id = _id(item.wa_id), _id(item.user_id)
         stamp = bytes(item.timestamp).decode("utf-8", "replace")[:50].strip('"')

@@ -203,8 +203,10 @@ def _package(audit: Audit, zone: str) -> None:
             if audit.error:
                 st.error(audit.error)
         with right:
-            if audit.status == "done":
-                client = session.client()
+            client = session.client()
+            if audit.needs_approval:
+                _approval(audit)
+            elif audit.status == "done":
                 st.download_button(
                     "Download",
                     lambda: client.audit_package(audit.id),
@@ -212,6 +214,17 @@ def _package(audit: Audit, zone: str) -> None:
                     mime="application/zip",
                     key=f"download_{audit.id}",
                 )
+
+
+def _approval(audit: Audit) -> None:
+    """A package of many people waits for a second person."""
+    if audit.mine or session.role() not in OFFICERS:
+        st.caption("It names more than 1,000 people, so somebody else has to approve it.")
+    elif st.button(
+        "Approve", key=f"approve_{audit.id}", help="It names more than 1,000 people: you share the decision."
+    ):
+        session.client().approve_audit(audit.id)
+        st.rerun()
 
 
 def _packages(zone: str) -> None:

@@ -1,5 +1,6 @@
 """Who is this person, what do they allow, and what happened with them?"""
 
+from datetime import UTC, datetime
 from functools import partial
 
 import streamlit as st
@@ -127,6 +128,36 @@ def _permissions(profile: Profile, zone: str) -> None:
             ],
         }
     )
+
+
+def _act_on_consent(profile: Profile) -> None:
+    """What a person asks for by letter or on the phone: no more marketing, or nothing at all for now."""
+    contact = profile.contact
+    if contact.erased_at or contact.closed_at:
+        return
+
+    def opt_out(reason: str) -> None:
+        key = controls.once_key(f"opt_out_{contact.id}")
+        session.people().opt_out(contact.id, reason, datetime.now(UTC).isoformat(), key)
+        controls.done_with(f"opt_out_{contact.id}")
+
+    is_held = any("hold" in state.overlays for state in profile.permissions)
+    with st.container(horizontal=True):
+        controls.ask_reason(
+            "Record an opt-out",
+            key="opt_out",
+            act=opt_out,
+            help_text="All marketing ends at once, and only the person can agree again. How did they say so?",
+        )
+        verb, label = ("release", "Lift the hold") if is_held else ("place", "Place a hold")
+        controls.ask_reason(
+            label,
+            key="hold",
+            act=lambda reason: session.people().hold(contact.id, verb, reason),
+            help_text="Messages go to this person again."
+            if is_held
+            else "Nothing at all is sent until somebody lifts it. What did they ask for?",
+        )
 
 
 def _timeline(contact_id: str, zone: str) -> None:
@@ -281,6 +312,9 @@ if chosen:
         _permissions(profile, zone)
         lists = ", ".join(each.name for each in profile.lists)
         st.caption(markup.markdown_text(f"On the lists: {lists}" if lists else "On no list."))
+        if session.role() in OFFICERS:
+            with session.guard("act_on_consent"):
+                _act_on_consent(profile)
     with tabs[2], session.guard("details"):
         _details(profile)
     if session.role() in OFFICERS:

@@ -29,9 +29,9 @@ NEXT = {
     "access": "Open the person under Contacts, tab Data rights, and hand the copy over.",
     "portability": "Open the person under Contacts, tab Data rights, and hand the file over.",
     "erasure": "Open the person under Contacts, tab Data rights. The erasure keeps a certificate in the ledger.",
-    "objection": "Record an opt-out for this person; no proof of identity is needed.",
+    "objection": "Open the person under Contacts, tab Consent, and record an opt-out; no proof of identity is needed.",
     "rectification": "Open the person under Contacts, tab Details.",
-    "restriction": "Place a hold on the person; nothing is sent while it stands.",
+    "restriction": "Open the person under Contacts, tab Consent, and place a hold; nothing is sent while it stands.",
 }
 
 

@@ -7,6 +7,7 @@ from dashboard import controls, format, import_form, markup, session, words
 from dashboard.payloads import Import
 
 OPEN = ("waiting", "running", "undoing")
+LEFT_OUT = "value_left_out"  # a note: rows with a value that does not fit its attribute's kind
 DOWNLOADED = ("rejected", "not_sendable")  # verdicts whose rows can be fetched with their reasons
 
 
@@ -30,9 +31,13 @@ def _verdicts(work: Import) -> None:
     mended = [
         f"{format.count(rows)} {'number' if rows == 1 else 'numbers'} {words.MENDED.get(what, words.plain(what))}"
         for what, rows in work.notes.items()
+        if what != LEFT_OUT
     ]
     if mended:
         st.caption(f"Mended on the way in, as spreadsheets do this to numbers: {', '.join(mended)}.")
+    if left_out := work.notes.get(LEFT_OUT):
+        many = "1 row holds a value" if left_out == 1 else f"{format.count(left_out)} rows hold a value"
+        st.caption(f"{many} that does not fit its attribute's kind. The person counts; the value was left out.")
 
 
 def _rejects(work: Import) -> None:

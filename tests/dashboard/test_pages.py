@@ -291,6 +291,23 @@ def test_a_contact_is_found_looked_at_edited_and_erased(dashboard: Visit) -> Non
     assert not at.exception
 
 
+def test_compliance_records_an_opt_out_and_places_and_lifts_a_hold(dashboard: Visit) -> None:
+    at = dashboard(Role.COMPLIANCE, "contacts")
+    next(box for box in at.selectbox if box.label == "Person").select_index(2).run()
+
+    for is_held in (True, False):
+        at.text_input(key="hold_reason").set_value("asked by letter")
+        at.button(key="hold").click().run()
+        assert not at.exception and not at.error, [each.value for each in at.error]
+        labels = [str(each.label) for each in at.button]
+        assert ("Lift the hold" in labels, "Place a hold" in labels) == (is_held, not is_held)
+    at.text_input(key="opt_out_reason").set_value("asked on the phone")
+    at.button(key="opt_out").click().run()
+
+    assert not at.exception and not at.error
+    assert "Withdrawn" in said(at)
+
+
 def test_a_search_for_nobody_says_so_and_marketers_do_not_erase(dashboard: Visit) -> None:
     at = dashboard(Role.MARKETER, "contacts")
     at.text_input(key="contact_search").set_value("nobody like that").run()

@@ -86,13 +86,13 @@ PEOPLE = {"inbox", "routing", "contacts"}
         (
             Role.COMPLIANCE,
             PEOPLE
-            | {"overview", "audiences", "imports", "webhooks"}
+            | {"overview", "audiences", "imports", "forms", "webhooks"}
             | {"consent_figures", "compliance", "holds", "data_requests", "registry", "audit_log"},
         ),
         (Role.APPROVER, REPORTS | PEOPLE | {"webhooks"}),
         (
             Role.MARKETER,
-            REPORTS | PEOPLE | {"new_campaign", "review", "audiences", "imports", "webhooks", "hooks"},
+            REPORTS | PEOPLE | {"new_campaign", "review", "audiences", "imports", "forms", "webhooks", "hooks"},
         ),
     ],
 )

@@ -62,6 +62,7 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /api/ledger": AUDIT,
     "GET /api/audits": AUDIT,
     "POST /api/audits": {Role.COMPLIANCE},
+    "POST /api/audits/{export_id}/approve": COMPLIANCE,
     "GET /api/audits/{export_id}": AUDIT,
     "GET /api/audits/{export_id}/download": AUDIT,
     "GET /api/campaigns": READ_MARKETING,
@@ -110,6 +111,9 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /api/conversations/{conversation_id}/messages": READ_PEOPLE,
     "GET /api/data-requests": COMPLIANCE,
     "GET /api/data-requests/{request_id}": COMPLIANCE,
+    "GET /api/forms": PEOPLE,
+    "GET /api/forms/{form_id}": PEOPLE,
+    "GET /api/forms/{form_id}/qr.svg": PEOPLE,
     "GET /api/holds": COMPLIANCE,
     "GET /api/hooks": READ_MARKETING,
     "GET /api/hooks/event-types": READ_MARKETING,
@@ -122,6 +126,7 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /api/routing-rules": READ_PEOPLE,
     "PATCH /api/audiences/{audience_id}": MARKETING,
     "PATCH /api/contacts/{contact_id}": PEOPLE,
+    "PATCH /api/forms/{form_id}": COMPLIANCE,
     "POST /api/audiences/cost": MARKETING,
     "POST /api/audiences/{audience_id}/count": READ_MARKETING,
     "POST /api/contacts/bulk": PEOPLE,
@@ -135,6 +140,8 @@ ALLOWED: dict[str, set[Role]] = {
     "POST /api/data-requests/{request_id}/close": COMPLIANCE,
     "POST /api/data-requests/{request_id}/extend": COMPLIANCE,
     "POST /api/data-requests/{request_id}/proof": COMPLIANCE,
+    "POST /api/forms": COMPLIANCE,
+    "POST /api/holds/{contact_id}/place": COMPLIANCE,
     "POST /api/holds/{contact_id}/release": COMPLIANCE,
     "POST /api/holds/{contact_id}/withdraw": COMPLIANCE,
     "POST /api/hooks": NOBODY_ELSE,
@@ -164,7 +171,14 @@ ALLOWED: dict[str, set[Role]] = {
     "PUT /api/routing-rules/{rule_id}": MARKETING,
 }
 # Whoever comes may use these; sessions end with the last.
-OPEN = {"POST /api/session", "GET /webhooks/whatsapp", "GET /r/{code}", "HEAD /r/{code}"}
+OPEN = {
+    "POST /api/session",
+    "GET /webhooks/whatsapp",
+    "GET /r/{code}",
+    "HEAD /r/{code}",
+    "GET /o/{slug}",
+    "POST /o/{slug}",
+}
 OPEN |= {"GET /health/live", "GET /health/ready", "DELETE /api/session"}
 
 
@@ -173,7 +187,7 @@ def routes(stack: Stack) -> set[str]:
     return {
         f"{method} {route.path_format}"
         for route in stack.api.routes
-        if isinstance(route, HTTPRoute) and route.path_format.startswith(("/api", "/webhooks", "/r/", "/health"))
+        if isinstance(route, HTTPRoute) and route.path_format.startswith(("/api", "/webhooks", "/r/", "/o/", "/health"))
         for method in route.methods
         if method != "OPTIONS"
     }

@@ -56,6 +56,7 @@ async def a_life(stack: Stack) -> str:
     static = await an_import(stack, csv_of(rows), audience_name="Regulars")
     assert static["verdicts"] == {"accepted": 2, "contact_only": 1, "rejected": 2}, static
     person = str((await contact_of(stack, PHONE))["id"])
+    await an_import(stack, csv_of([{"phone": PHONE, "street": "Quirkstadt Road 1"}]))
     compliance = await stack.sign_in(Role.COMPLIANCE)
     consent = {
         "action": "opt_in",
@@ -136,7 +137,7 @@ async def test_nothing_that_names_an_erased_person_is_left_and_the_ledger_still_
     before = await finds(stack, named)
     places = {line.split(":")[0].split(".")[0] for line in before}
     expected = {"contacts", "contact_addresses", "consent_evidence", "messages", "webhook_events", "inbound_messages"}
-    expected |= {"import_rows", "parked_statuses", "data_requests", "campaigns"}
+    expected |= {"import_rows", "import_changes", "parked_statuses", "data_requests", "campaigns"}
     assert expected <= places, expected - places
     assert any(".zip" in line for line in before) and any(".upload" in line for line in before)
     assert not any(line.startswith(("audit_log", "exports", "consent_events", "idempotency")) for line in before)
@@ -186,10 +187,49 @@ async def test_the_number_of_an_erased_person_stays_refused_in_every_form(stack:
     again = await an_import(stack, csv_of([consenting("+551187654321", source_record_id="new", confirmed_at="x")]))
 
     assert again["verdicts"] == {"refused_suppressed": 1}
-    reborn = await contact_of(stack, "+5511987654321")
-    assert reborn["id"] != person
-    states = (await compliance.get(f"/api/contacts/{reborn['id']}/consents")).json()["states"]
-    assert {state["state"] for state in states} == {"withdrawn"}
+    assert (await compliance.get("/api/contacts", params={"phone": "+5511987654321"})).json()["items"] == []
+
+
+async def test_a_file_brings_nothing_of_an_erased_person_back_and_says_why(stack: Stack) -> None:
+    await an_import(stack, csv_of([consenting(PHONE, name=NAME)]))
+    person = (await contact_of(stack, PHONE))["id"]
+    compliance = await stack.sign_in(Role.COMPLIANCE)
+    await compliance.delete(f"/api/contacts/{person}", params=WHY)
+    rows = [
+        consenting(PHONE, name=NAME, source_record_id="again", city="Quirkstadt"),
+        {"phone": "0151 23456789", "name": NAME, "action": "opt_out"},
+        {"phone": "+49 151 23456789", "name": NAME},
+        consenting(OTHER, name="Bob"),
+    ]
+
+    checked = await an_import(stack, csv_of(rows), dry_run=True)
+    done = await an_import(stack, csv_of(rows), audience_name="All")
+
+    expected = {"opt_out_applied": 1, "refused_suppressed": 2, "accepted": 1}
+    assert done["verdicts"] == checked["verdicts"] == expected
+    refused = (
+        await stack.client.get(f"/api/imports/{done['id']}/rows", params={"verdict": "refused_suppressed"})
+    ).json()
+    assert all("the person was erased" in row["reason"] for row in refused["items"])
+    named = Traces.of(numbers=[PHONE], words=[NAME, "Quirkstadt"])
+    left = [line for line in await finds(stack, named) if ".upload" not in line]
+    assert left == []
+
+
+async def test_an_erased_person_who_writes_again_is_somebody_new_and_imports_meet_that_person(stack: Stack) -> None:
+    await a_sender(stack)
+    await an_import(stack, csv_of([consenting(PHONE, name=NAME)]))
+    person = (await contact_of(stack, PHONE))["id"]
+    compliance = await stack.sign_in(Role.COMPLIANCE)
+    await compliance.delete(f"/api/contacts/{person}", params=WHY)
+    await deliver(stack, body(change(messages=[said("hello", PHONE)])))
+    await stack.settle()
+
+    done = await an_import(stack, csv_of([consenting(PHONE, name=NAME, source_record_id="again")]))
+
+    assert done["verdicts"] == {"refused_suppressed": 1}
+    back = await contact_of(stack, PHONE)
+    assert (back["id"] != person, back["name"]) == (True, NAME)
 
 
 async def test_only_compliance_erases_and_only_with_a_reason(stack: Stack) -> None:
@@ -233,7 +273,7 @@ async def test_access_tells_the_person_everything_and_portability_what_they_gave
 
     document = told.json()
     assert {row["value"] for row in document["addresses"]} == {PHONE, USER_ID}
-    assert document["person"]["attributes"] == {"city": "Quirkstadt"}
+    assert document["person"]["attributes"] == {"city": "Quirkstadt", "street": "Quirkstadt Road 1"}
     assert document["messages_to_you"][0]["parameters"]["body.1"] == NAME
     assert document["messages_from_you"][0]["text"] == f"I am {NAME}, call me"
     assert [row["order_id"] for row in document["orders"]] == ["o-1"]
@@ -253,7 +293,7 @@ async def test_every_night_what_is_past_its_time_goes(stack: Stack) -> None:
 
     done = await keeping.keep_to_terms(stack.ctx)
 
-    assert done["webhook_bodies"] > 0 and done["export_files"] == held == 1 and done["import_files"] == 1
+    assert done["webhook_bodies"] > 0 and done["export_files"] == held == 1 and done["import_files"] == 2
     assert (await contact_of(stack, PHONE))["id"] == person
     async with stack.sessions() as session:
         raws = await session.execute(text("SELECT count(*) FROM import_rows WHERE jsonb_typeof(raw) = 'object'"))

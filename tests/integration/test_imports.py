@@ -291,7 +291,7 @@ async def test_a_worker_that_dies_in_the_middle_leaves_no_row_out_and_none_twice
     # A third of the file by hand, as a worker does it; then its transaction is lost with the worker.
     parts = stack.parts
     desk = Desk(options, parts.keyring, parts.settings)
-    with read(path, options, purposes=frozenset({"marketing"}), now=utc_now()) as reading:
+    with read(path, options, purposes=frozenset({"marketing"}), kinds={}, now=utc_now()) as reading:
         chunks = reading.chunks(60)
         for lost in (False, True):
             try:

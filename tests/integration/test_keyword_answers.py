@@ -383,3 +383,48 @@ def test_a_table_in_which_stop_and_start_share_a_word_is_no_table() -> None:
 
     with pytest.raises(ValueError, match="abmelden"):
         keywords.build(broken)
+
+
+async def signs_up(stack: Stack, at: int, phone: str = ANA) -> None:
+    """The person asks for messages in WhatsApp's own settings."""
+    choice = {"wa_id": phone.lstrip("+"), "category": "marketing_messages", "value": "signup", "timestamp": at}
+    value = {"metadata": {"phone_number_id": "200000000000002"}, "user_preferences": [choice]}
+    await stack.steer("POST", "webhooks", {"field": "user_preferences", "value": value})
+    await stack.settle()
+
+
+async def test_a_signup_in_the_app_grants_nothing_and_is_answered_with_the_notice(stack: Stack) -> None:
+    await a_sender(stack)
+    await writes(stack, "hello")
+    at = int(utc_now().timestamp())
+
+    await signs_up(stack, at)
+    await signs_up(stack, at)  # the provider may tell everything twice
+    assert (await state(stack))[0] == "pending"
+    assert await kinds(stack) == ["notice_offer"]
+    assert "I agree that Acme sends me offers and news" in (await got(stack))[-1]
+    await push_clock(stack, 2)
+    await taps(stack, 0)
+
+    assert (await state(stack))[0] == "subscribed"
+
+
+async def test_a_signup_of_somebody_who_never_wrote_is_recorded_and_nobody_is_written_to(stack: Stack) -> None:
+    await a_sender(stack)
+
+    await signs_up(stack, int(utc_now().timestamp()))
+
+    assert (await state(stack))[0] == "pending"
+    assert await got(stack) == []
+    async with stack.sessions() as session:
+        assert await session.scalar(select(Message.status)) is DeliveryStatus.SKIPPED
+
+
+async def test_a_signup_of_a_subscriber_asks_nothing(stack: Stack) -> None:
+    await a_subscriber(stack)
+    await writes(stack, "hello")
+
+    await signs_up(stack, int(utc_now().timestamp()))
+
+    assert (await state(stack))[0] == "subscribed"
+    assert await kinds(stack) == []

@@ -1,0 +1,27 @@
+"""Rows about people who were erased: nothing of such a row is kept, or the file would undo what they asked for."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.consent import stored
+from core.keys import Keyring
+from core.models import Suppression
+from core.services import contacts
+from core.services.imports_reading import Row
+
+GONE = ("erasure", "retention")  # why a number is refused for everything after its person was erased
+WHY = "the person was erased, so nothing of this row is kept; only they can come back, by writing to you"
+
+
+async def part(session: AsyncSession, rows: Sequence[Row], keyring: Keyring) -> tuple[list[Row], list[Row]]:
+    """(rows that may be recorded, rows of erased people). Who came back by writing has a contact again, and counts."""
+    erased = (Suppression.reason.in_(GONE), Suppression.scope == "*", Suppression.lifted_at.is_(None))
+    if not rows or await session.scalar(select(Suppression.id).where(*erased).limit(1)) is None:
+        return list(rows), []
+    refs = {ref: row.match_key for row in rows for ref in keyring.address_refs(row.match_key)}
+    found = await session.scalars(select(Suppression.ref).where(*erased, stored.among(Suppression.ref, refs)))
+    gone = {refs[ref] for ref in found}
+    gone -= (await contacts.owners(session, sorted(gone))).keys()
+    return [row for row in rows if row.match_key not in gone], [row for row in rows if row.match_key in gone]
