@@ -26,6 +26,7 @@ from api.bodies import CheckedRequest
 from api.campaigns import CampaignController
 from api.consents import AuditController, ConsentController, LedgerController
 from api.contacts import ContactController
+from api.conversation_sends import ConversationSendController
 from api.conversations import ConversationController
 from api.conversions import ConversionController
 from api.health import HealthController
@@ -92,6 +93,7 @@ def create_app(
             HoldController,
             WordingController,
             ConversationController,
+            ConversationSendController,
             RoutingController,
             HookController,
             OversightController,

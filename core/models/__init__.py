@@ -25,7 +25,14 @@ from core.models.reply import Reply, ReplyText
 from core.models.request import DataRequest
 from core.models.sender import Sender
 from core.models.template import Media, Template, TemplateVersion
-from core.models.webhook import AccountEvent, InboundMessage, ParkedStatus, WebhookEvent, WebhookField
+from core.models.webhook import (
+    AccountEvent,
+    InboundMessage,
+    ParkedStatus,
+    ReceivedFile,
+    WebhookEvent,
+    WebhookField,
+)
 from core.models.work import Export, Import, ImportChange, ImportRow, LakeHead
 
 __all__ = [
@@ -72,6 +79,7 @@ __all__ = [
     "PersonReached",
     "Purpose",
     "Rate",
+    "ReceivedFile",
     "RegistryDraft",
     "Reply",
     "ReplyText",

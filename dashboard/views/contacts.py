@@ -17,6 +17,7 @@ GONE = {
     "messages_cancelled": "messages that waited",
     "message_texts": "texts of messages",
     "inbound_messages": "messages they wrote",
+    "received_files": "files they sent",
     "webhook_bodies": "reports of WhatsApp",
     "evidence": "pieces of evidence",
     "addresses": "addresses",
