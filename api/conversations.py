@@ -7,8 +7,11 @@ from uuid import UUID, uuid4
 
 from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.response import Stream
 from msgspec import Meta, Struct
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from api import downloads
 from api.auth import MARKETING, READ_PEOPLE, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
@@ -20,6 +23,7 @@ from core.errors import Conflict, RuleViolation
 from core.models import Conversation
 from core.services import conversations, people, replies, senders, threads
 from core.services.conversations import Shown
+from core.services.paging import Page
 from core.services.threads import Line
 from core.statuses import ConversationStatus, DeliveryStatus, MessageKind, ReceivedStatus, SkipReason
 
@@ -110,6 +114,44 @@ class ConversationOut(Struct):
         )
 
 
+_COLUMNS = (
+    "conversation_id",
+    "contact_id",
+    "name",
+    "number",
+    "our_number",
+    "status",
+    "looked_after_by",
+    "campaign",
+    "unread",
+    "wants_a_person",
+    "nothing_may_be_sent_for",
+    "last_message_at",
+    "window_ends_at",
+    "last_words",
+)
+
+
+def _cells(shown: Shown) -> list[downloads.Cell]:
+    row = shown.conversation
+    return [
+        str(row.id),
+        str(row.contact_id),
+        shown.name,
+        shown.phone_masked,
+        shown.sender_name,
+        row.status.value,
+        shown.assignee,
+        shown.campaign_name,
+        row.unread,
+        row.handed_over,
+        ", ".join(f"{each.purpose} ({each.why})" for each in shown.refusals),
+        row.last_inbound_at,
+        shown.window_ends_at,
+        shown.last_words,
+    ]
+
+
 class LineOut(Struct):
     id: UUID
     is_inbound: bool
@@ -193,6 +235,36 @@ class ConversationController(Controller):
             cursor=cursor,
         )
         return PageOut([ConversationOut.of(each) for each in found.items], found.next)
+
+    @get("/export.csv", media_type="text/csv")
+    async def export(
+        self,
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+        status: Annotated[ConversationStatus | None, QueryParameter(description="open or closed")] = None,
+        assignee: Annotated[str | None, QueryParameter(max_length=36, description="me, nobody, or a user's id")] = None,
+        unread: Annotated[bool, QueryParameter(description="Only with unread messages")] = False,
+        q: Words = None,
+    ) -> Stream:
+        """The same conversations as CSV; who took them along is on record. Numbers are masked as in the list."""
+        await people.note(session, request.user, "conversations.exported", "conversation")
+        user_id = _assignee(assignee, request)
+
+        async def read(own: AsyncSession, cursor: str | None) -> Page[Shown]:
+            return await conversations.list_page(
+                own,
+                status=status,
+                assignee_id=user_id,
+                unassigned=assignee == "nobody",
+                unread=unread,
+                words=q,
+                region=parts.settings.country,
+                limit=downloads.LIMIT,
+                cursor=cursor,
+            )
+
+        return downloads.csv_file(parts.sessions, "conversations", list(_COLUMNS), read, _cells)
 
     @get("/agents")
     async def list_agents(self, session: Db) -> PageOut[AgentOut]:
