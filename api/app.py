@@ -20,6 +20,7 @@ from litestar.static_files import create_static_files_router
 from sqlalchemy.exc import DBAPIError
 
 from api import problems
+from api.accounts import KeyController, UserController
 from api.audiences import AudienceController
 from api.auth import BearerAuth
 from api.bodies import CheckedRequest
@@ -79,6 +80,8 @@ def create_app(
         "/api",
         route_handlers=[
             SessionController,
+            UserController,
+            KeyController,
             SenderController,
             ContactController,
             ProfileController,
