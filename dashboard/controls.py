@@ -82,6 +82,17 @@ def contact_link(contact_id: str) -> None:
     st.page_link("views/contacts.py", label="Open the contact", icon=":material/person:", query_params=address)
 
 
+def csv_button(label: str, read: Callable[[], bytes], filename: str, *, key: str) -> None:
+    """Saves a list as CSV; it is asked for when the button is pressed, not before."""
+    st.download_button(label, read, file_name=filename, mime="text/csv", key=key, icon=":material/download:")
+
+
+def conversation_link(conversation_id: str, label: str) -> None:
+    """Leads to the chat with a person; for those who may see it."""
+    address = {"conversation": conversation_id}
+    st.page_link("views/inbox.py", label=label, icon=":material/chat:", query_params=address)
+
+
 def cells(number: int, *, min_width: int) -> list[DeltaGenerator]:
     """Places side by side, fewer to a row where each would get less than `min_width` pixels."""
     grid = st.grid(number, min_column_width=min_width)

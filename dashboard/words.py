@@ -243,6 +243,16 @@ def waiting(word: str, detail: str) -> str:
     return f"{known}: {detail}." if detail else f"{known}."
 
 
+def refusal(purpose_code: str, why: str) -> str:
+    """What a person refused, such as `Opted out of all marketing`."""
+    about = purpose(purpose_code).lower()
+    if why == "withdrawn":
+        return f"Opted out of {about}"
+    if why == "meta_stop":
+        return f"Stopped {about} inside WhatsApp"
+    return f"On hold for {about}"
+
+
 def reason(word: str) -> str:
     """Why somebody is not messaged; what follows a colon (which sender) is left out."""
     kind = word.partition(":")[0]
