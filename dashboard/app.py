@@ -32,6 +32,7 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("Campaigns", "campaigns", "Campaigns", CAMPAIGN_READERS, True),
     ("Campaigns", "live", "Live", CAMPAIGN_READERS, True),
     ("Campaigns", "results", "Results", CAMPAIGN_READERS, True),
+    ("Campaigns", "templates", "Templates", CAMPAIGN_READERS, True),
     ("Campaigns", "new_campaign", "New campaign", CAMPAIGN_MAKERS, False),
     ("Campaigns", "review", "Review", CAMPAIGN_MAKERS, False),
     ("People", "inbox", "Inbox", AGENTS, True),
@@ -47,6 +48,10 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("Compliance", "audit_log", "Who did what", COMPLIANCE, True),
     ("Operations", "webhooks", "Webhooks we receive", EVERYBODY_BUT_AUDITOR, True),
     ("Operations", "hooks", "Webhooks we send", {R.ADMIN, R.MARKETER, R.ANALYST}, True),
+    ("Settings", "numbers", "Numbers", CAMPAIGN_READERS, True),
+    ("Settings", "rates", "Rate cards", CAMPAIGN_READERS, True),
+    ("Settings", "users", "Users", {R.ADMIN}, True),
+    ("Settings", "keys", "API keys", {R.ADMIN}, True),
 )
 
 

@@ -82,6 +82,17 @@ def contact_link(contact_id: str) -> None:
     st.page_link("views/contacts.py", label="Open the contact", icon=":material/person:", query_params=address)
 
 
+def pager(following: str | None, cursors: list[str], *, key: str) -> None:
+    """Newer and older, for a list whose pages so far are `cursors`."""
+    with st.container(horizontal=True):
+        if len(cursors) > 1 and st.button("Newer", key=f"{key}_newer", icon=":material/chevron_left:"):
+            cursors.pop()
+            st.rerun()
+        if following and st.button("Older", key=f"{key}_older", icon=":material/chevron_right:"):
+            cursors.append(following)
+            st.rerun()
+
+
 def csv_button(label: str, read: Callable[[], bytes], filename: str, *, key: str) -> None:
     """Saves a list as CSV; it is asked for when the button is pressed, not before."""
     st.download_button(label, read, file_name=filename, mime="text/csv", key=key, icon=":material/download:")

@@ -12,6 +12,7 @@ from core.errors import AppError, Unauthorized, Unavailable
 from core.settings import get_settings
 from core.statuses import Role
 from dashboard import data
+from dashboard.admin_client import AdminClient
 from dashboard.api_client import ApiClient
 from dashboard.oversight_client import OversightClient
 from dashboard.payloads import User
@@ -34,6 +35,11 @@ def people() -> PeopleClient:
 def oversight() -> OversightClient:
     """The compliance desk's part of the API, as the signed-in person."""
     return OversightClient(data.http(get_settings().own_api_url), st.session_state.get(_TOKEN))
+
+
+def admin() -> AdminClient:
+    """What an installation is set up with, as the signed-in person."""
+    return AdminClient(data.http(get_settings().own_api_url), st.session_state.get(_TOKEN))
 
 
 def user() -> User | None:
