@@ -94,8 +94,11 @@ def main() -> None:
     # An icon of our own: Streamlit's named icons make the browser fetch the tab's icon from a font server.
     st.set_page_config(page_title="Kairan", page_icon=str(ICON), layout="wide", initial_sidebar_state=230)
     if session.user() is None:
+        session.resume()
+    if session.user() is None:
         signed_out().run()
         return
+    session.keep()
     st.html(READABLE)
     st.logo(str(ICON), size="large")
     # Otherwise Streamlit folds what comes after twelve pages into "View more", which is all of compliance.

@@ -116,11 +116,14 @@ def table(columns: dict[str, list[str]]) -> None:
 
 
 def reasons_table(reasons: dict[str, int], *, whole: int, noun: str) -> None:
-    """Reason words with their share of `whole`, most frequent first."""
-    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    """Reasons with their share of `whole`, most frequent first; words that mean the same to people are one reason."""
+    people: dict[str, int] = {}
+    for word, number in reasons.items():
+        people[words.reason(word)] = people.get(words.reason(word), 0) + number
+    ordered = sorted(people.items(), key=lambda item: -item[1])
     table(
         {
-            "Reason": [words.reason(word) for word, _ in ordered],
+            "Reason": [said for said, _ in ordered],
             "People": [format.rate(number, whole, noun) for _, number in ordered],
         }
     )

@@ -96,4 +96,5 @@ class Entry(Struct):
     action: str
     object_kind: str
     object_id: str | None = None
+    object_name: str | None = None
     reason: str | None = None

@@ -50,7 +50,7 @@ REASONS = {
     "unknown_purpose": "The purpose of this campaign is not defined",
     "kill_switch": "Sending for this purpose is halted",
     "tenure_closed": "The number belongs to somebody else now",
-    "suppressed": "On the do-not-contact list",
+    "suppressed": "Opted out",
     "meta_stop": "Stopped marketing messages inside WhatsApp",
     "hold": "A hold was placed on this person",
     "no_consent": "Never agreed to this purpose",
@@ -166,6 +166,20 @@ CONSENT_REASONS = {
     "reviewed_as_stop": "a reviewer read it as a stop",
     "reviewed_as_no_stop": "a reviewer read it as no stop",
     "import": "an import",
+}
+
+# What the log's entries are about.
+OBJECTS = {
+    "api_key": "API key",
+    "contact": "Person",
+    "data_request": "Request",
+    "export": "Audit package",
+    "hook": "Webhook to",
+    "media": "File",
+    "rates": "Rate card",
+    "reply_text": "Wording",
+    "routing_rule": "Rule",
+    "sender": "Number",
 }
 
 REPLIES = {

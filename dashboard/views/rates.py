@@ -15,7 +15,7 @@ def _cards(cards: list[Card], zone: str) -> None:
     controls.table(
         {
             "From": [f"{card.effective_from:%d %b %Y}" for card in cards],
-            "Card": [f"{card.source} (made up)" if card.is_demo else card.source for card in cards],
+            "Card": [card.source for card in cards],
             "Currency": [card.currency for card in cards],
             "Countries": [format.count(card.markets) for card in cards],
             "Prices": [format.count(card.prices) for card in cards],
