@@ -218,7 +218,7 @@ def _fill(row: Conversation, offer: Offer) -> None:
         offer.placeholders,
     )
     given, missing = parameters.ask(
-        template, key=f"chat_{row.id}", client=session.client(), sender_id=row.sender_id, given={}
+        template, key=f"chat_{row.id}", client=session.client(), sender_id=row.sender_id, given={}, for_one=True
     )
     if missing:
         st.caption(markup.markdown_text(f"Still needed: {', '.join(missing)}."))
