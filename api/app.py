@@ -20,12 +20,14 @@ from litestar.static_files import create_static_files_router
 from sqlalchemy.exc import DBAPIError
 
 from api import problems
+from api.accounts import KeyController, UserController
 from api.audiences import AudienceController
 from api.auth import BearerAuth
 from api.bodies import CheckedRequest
 from api.campaigns import CampaignController
 from api.consents import AuditController, ConsentController, LedgerController
 from api.contacts import ContactController
+from api.conversation_sends import ConversationSendController
 from api.conversations import ConversationController
 from api.conversions import ConversionController
 from api.form_pages import FormPageController
@@ -80,6 +82,8 @@ def create_app(
         "/api",
         route_handlers=[
             SessionController,
+            UserController,
+            KeyController,
             SenderController,
             ContactController,
             ProfileController,
@@ -95,6 +99,7 @@ def create_app(
             HoldController,
             WordingController,
             ConversationController,
+            ConversationSendController,
             RoutingController,
             HookController,
             OversightController,

@@ -1,13 +1,17 @@
 """The inbox: what people wrote, who looks after it, and answers while the service window is open."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID, uuid4
 
 from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.response import Stream
 from msgspec import Meta, Struct
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from api import downloads
 from api.auth import MARKETING, READ_PEOPLE, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
@@ -17,24 +21,52 @@ from core.consent import gate
 from core.consent.gate import SendRequest
 from core.errors import Conflict, RuleViolation
 from core.models import Conversation
-from core.services import conversations, people, replies, senders
-from core.services.conversations import Line, Shown
-from core.statuses import ConversationStatus, DeliveryStatus, MessageKind, SkipReason
+from core.services import conversations, people, replies, senders, threads
+from core.services.conversations import Shown
+from core.services.paging import Page
+from core.services.threads import Line
+from core.statuses import ConversationStatus, DeliveryStatus, MessageKind, ReceivedStatus, SkipReason
 
-# Why the gate lets nothing go to a person who wrote to us; other reasons are about marketing.
+# Why the gate lets nothing go to a person who wrote to us.
 _REFUSALS = {
     SkipReason.WINDOW_CLOSED: "the 24 hours in which free text is allowed are over",
-    SkipReason.SUPPRESSED: "this person asked for no message of any kind",
-    SkipReason.WITHDRAWN: "this person asked for no message of any kind",
+    SkipReason.SUPPRESSED: "this person has opted out",
+    SkipReason.WITHDRAWN: "this person has opted out",
     SkipReason.ERASED: "this person asked to be erased",
     SkipReason.TENURE_CLOSED: "this number belongs to somebody else now",
     SkipReason.KILL_SWITCH: "answers are halted: the service purpose is switched off",
     SkipReason.HOLD: "a stop of this person is being recorded: try again in a few seconds",
     SkipReason.NO_ADDRESS: "there is no address left for this person",
+    SkipReason.META_STOP: "this person stopped marketing messages inside WhatsApp",
+    SkipReason.NO_CONSENT: "this person never agreed to this purpose",
+    SkipReason.PENDING: "this person has not confirmed the agreement yet",
+    SkipReason.EXPIRED: "the consent has expired",
+    SkipReason.INVALID: "the consent on file is invalid",
+    SkipReason.GRADE_TOO_LOW: "the proof of consent is too weak",
+    SkipReason.REAFFIRM_DUE: "the consent must be renewed first",
+    SkipReason.UNREACHABLE: "the number is not on WhatsApp",
 }
 
 
+def refusal_words(reason: SkipReason) -> str:
+    """The gate's reason as the sentence whoever wants to write reads."""
+    return _REFUSALS.get(reason, f"the consent gate refuses: {reason.value}")
+
+
 Words = Annotated[str | None, QueryParameter(max_length=200, description="A name, a number, or what was said")]
+
+
+class RefusedOut(Struct):
+    purpose: str  # or a scope, such as marketing.* or *
+    why: str  # withdrawn, hold or meta_stop
+
+
+class FileOut(Struct):
+    status: ReceivedStatus
+    mime_type: str | None
+    filename: str | None
+    bytes: int | None
+    error: str | None  # why it is not here
 
 
 class ConversationOut(Struct):
@@ -52,6 +84,8 @@ class ConversationOut(Struct):
     unread: int
     handed_over: bool  # a rule asked for a person
     last_words: str | None
+    last_type: str | None
+    refusals: list[RefusedOut]  # what nothing may be sent to this person for
     last_inbound_at: datetime
     window_ends_at: datetime  # free text may be sent until then
 
@@ -73,9 +107,49 @@ class ConversationOut(Struct):
             unread=row.unread,
             handed_over=row.handed_over,
             last_words=shown.last_words,
+            last_type=shown.last_type,
+            refusals=[RefusedOut(each.purpose, each.why) for each in shown.refusals],
             last_inbound_at=row.last_inbound_at,
             window_ends_at=shown.window_ends_at,
         )
+
+
+_COLUMNS = (
+    "conversation_id",
+    "contact_id",
+    "name",
+    "number",
+    "our_number",
+    "status",
+    "looked_after_by",
+    "campaign",
+    "unread",
+    "wants_a_person",
+    "nothing_may_be_sent_for",
+    "last_message_at",
+    "window_ends_at",
+    "last_words",
+)
+
+
+def _cells(shown: Shown) -> list[downloads.Cell]:
+    row = shown.conversation
+    return [
+        str(row.id),
+        str(row.contact_id),
+        shown.name,
+        shown.phone_masked,
+        shown.sender_name,
+        row.status.value,
+        shown.assignee,
+        shown.campaign_name,
+        row.unread,
+        row.handed_over,
+        ", ".join(f"{each.purpose} ({each.why})" for each in shown.refusals),
+        row.last_inbound_at,
+        shown.window_ends_at,
+        shown.last_words,
+    ]
 
 
 class LineOut(Struct):
@@ -90,6 +164,7 @@ class LineOut(Struct):
     campaign: str | None
     author: str | None
     at: datetime
+    file: FileOut | None
 
     @classmethod
     def of(cls, line: Line) -> Self:
@@ -105,6 +180,7 @@ class LineOut(Struct):
             campaign=line.campaign_name,
             author=line.author,
             at=line.at,
+            file=FileOut(**asdict(line.file)) if line.file else None,
         )
 
 
@@ -140,6 +216,7 @@ class ConversationController(Controller):
         status: Annotated[ConversationStatus | None, QueryParameter(description="open or closed")] = None,
         assignee: Annotated[str | None, QueryParameter(max_length=36, description="me, nobody, or a user's id")] = None,
         unread: Annotated[bool, QueryParameter(description="Only with unread messages")] = False,
+        contact_id: Annotated[UUID | None, QueryParameter(description="Only with this person")] = None,
         q: Words = None,
         limit: Limit = 50,
         cursor: Cursor = None,
@@ -152,11 +229,42 @@ class ConversationController(Controller):
             unassigned=assignee == "nobody",
             unread=unread,
             words=q,
+            contact_id=contact_id,
             region=parts.settings.country,
             limit=limit,
             cursor=cursor,
         )
         return PageOut([ConversationOut.of(each) for each in found.items], found.next)
+
+    @get("/export.csv", media_type="text/csv")
+    async def export(
+        self,
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+        status: Annotated[ConversationStatus | None, QueryParameter(description="open or closed")] = None,
+        assignee: Annotated[str | None, QueryParameter(max_length=36, description="me, nobody, or a user's id")] = None,
+        unread: Annotated[bool, QueryParameter(description="Only with unread messages")] = False,
+        q: Words = None,
+    ) -> Stream:
+        """The same conversations as CSV; who took them along is on record. Numbers are masked as in the list."""
+        await people.note(session, request.user, "conversations.exported", "conversation")
+        user_id = _assignee(assignee, request)
+
+        async def read(own: AsyncSession, cursor: str | None) -> Page[Shown]:
+            return await conversations.list_page(
+                own,
+                status=status,
+                assignee_id=user_id,
+                unassigned=assignee == "nobody",
+                unread=unread,
+                words=q,
+                region=parts.settings.country,
+                limit=downloads.LIMIT,
+                cursor=cursor,
+            )
+
+        return downloads.csv_file(parts.sessions, "conversations", list(_COLUMNS), read, _cells)
 
     @get("/agents")
     async def list_agents(self, session: Db) -> PageOut[AgentOut]:
@@ -173,7 +281,7 @@ class ConversationController(Controller):
     ) -> PageOut[LineOut]:
         """What was said in both directions, newest first, campaigns included."""
         conversation = await conversations.get(session, conversation_id)
-        found = await conversations.thread(session, conversation, limit=limit, cursor=cursor)
+        found = await threads.thread(session, conversation, limit=limit, cursor=cursor)
         return PageOut([LineOut.of(line) for line in found.items], found.next)
 
     @post("/{conversation_id:uuid}/reply", status_code=202, guards=[MARKETING])
@@ -258,4 +366,4 @@ async def _refuse_what_the_gate_refuses(parts: ApiParts, conversation: Conversat
     async with gate.permits(parts.sessions, [request], keyring=parts.keyring) as (_, refused):
         reasons = [refusal.reason for refusal in refused]
     for reason in reasons:
-        raise Conflict(_REFUSALS.get(reason, f"the consent gate refuses: {reason}"), reason=reason.value)
+        raise Conflict(refusal_words(reason), reason=reason.value)

@@ -1,8 +1,6 @@
 """Imports: upload a table of contacts and consents, watch it, fetch what was rejected."""
 
-import csv
 import hashlib
-import io
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.auth import MARKETING, READ_PEOPLE, AuthedRequest
+from api.downloads import csv_stream, line
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
 from api.sentences import COUNTRY, decoding_error
@@ -25,7 +24,6 @@ from api.state import Db, Held, Now, Parts
 from core import tabular
 from core.consent.registry import load_registry
 from core.errors import AppError, RuleViolation
-from core.export_text import harmless
 from core.models import Import, ImportRow
 from core.services import attributes, audiences, imports, people
 from core.services.imports_columns import HEADERS, Options, checked_zone, mapped_columns
@@ -292,8 +290,7 @@ class ImportController(Controller):
         """Rejected and not sendable rows as CSV, each with its row number and reason."""
         job = await imports.get(session, import_id)
         await people.note(session, request.user, "import.rejects_downloaded", "import", job.id)
-        headers = {"content-disposition": f'attachment; filename="rejects-{import_id}.csv"'}
-        return Stream(_rejects(parts, import_id), media_type="text/csv; charset=utf-8", headers=headers)
+        return csv_stream(f"rejects-{import_id}", _rejects(parts, import_id))
 
 
 async def _digest(data: ImportIn) -> str:
@@ -354,20 +351,14 @@ async def _rejects(parts: Parts, import_id: UUID) -> AsyncIterator[str]:
                 found = await imports.rows_page(session, import_id, verdict=verdict, limit=200, cursor=cursor)
             if columns is None and found.items:
                 columns = sorted({name for row in found.items for name in row.raw or {}})
-                yield _line(["row_number", "verdict", "reason", *columns])
+                yield line(["row_number", "verdict", "reason", *columns])
             for row in found.items:
                 raw = row.raw or {}
-                yield _line(
+                yield line(
                     [str(row.row_number), row.verdict, row.reason or "", *(raw.get(c, "") for c in columns or [])]
                 )
             cursor = found.next
             if cursor is None:
                 break
     if columns is None:
-        yield _line(["row_number", "verdict", "reason"])
-
-
-def _line(cells: list[str]) -> str:
-    target = io.StringIO()
-    csv.writer(target).writerow([harmless(cell) for cell in cells])
-    return target.getvalue()
+        yield line(["row_number", "verdict", "reason"])

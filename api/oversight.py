@@ -117,12 +117,13 @@ class EntryOut(Struct):
     action: str
     object_kind: str
     object_id: str | None
+    object_name: str | None  # null for people, for what was deleted, and where the id is a name
     address: str | None
     reason: str | None
     facts: dict[str, Any]
 
     @classmethod
-    def of(cls, entry: AuditEntry) -> Self:
+    def of(cls, entry: AuditEntry, name: str | None) -> Self:
         return cls(
             entry.id,
             entry.created_at,
@@ -130,6 +131,7 @@ class EntryOut(Struct):
             entry.action,
             entry.object_kind,
             entry.object_id,
+            name,
             entry.address,
             entry.reason,
             entry.facts,
@@ -189,7 +191,9 @@ class OversightController(Controller):
             limit=limit,
             cursor=cursor,
         )
-        return PageOut([EntryOut.of(entry) for entry in found.items], found.next)
+        names = await oversight.names_of(session, found.items)
+        items = [EntryOut.of(entry, names.get((entry.object_kind, entry.object_id or ""))) for entry in found.items]
+        return PageOut(items, found.next)
 
 
 class IntegrityController(Controller):

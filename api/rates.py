@@ -1,6 +1,6 @@
 """Rate cards."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -44,6 +44,23 @@ class RateOut(Struct):
         )
 
 
+class CardOut(Struct):
+    """`is_demo`: made-up prices, which reports must not be believed with."""
+
+    source: str
+    currency: str
+    effective_from: date
+    markets: int
+    prices: int
+    loaded_at: datetime
+    is_demo: bool
+
+    @classmethod
+    def of(cls, card: rates.Card) -> Self:
+        is_demo = card.source.startswith(rates.DEMO)
+        return cls(card.source, card.currency, card.effective_from, card.markets, card.prices, card.loaded_at, is_demo)
+
+
 class RateController(Controller):
     path = "/rates"
     tags = ("Cost",)
@@ -60,6 +77,11 @@ class RateController(Controller):
         """Prices per country and the card each came from."""
         found = await rates.list_rates(session, market=market, category=category, limit=limit, cursor=cursor)
         return PageOut([RateOut.of(rate) for rate in found.items], found.next)
+
+    @get("/cards", guards=[READ_MARKETING])
+    async def list_cards(self, session: Db) -> PageOut[CardOut]:
+        """The cards the prices came from, and since when each holds."""
+        return PageOut([CardOut.of(card) for card in await rates.list_cards(session)], None)
 
     @post(guards=[MARKETING])
     async def load(

@@ -5,18 +5,23 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from litestar import Controller, delete, get, post, put
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.response import Stream
 from msgspec import Meta, Struct, field
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from api import downloads
 from api.auth import CONSENT, READ_PEOPLE, AuthedRequest, allow
 from api.paging import Cursor, Limit, PageOut
 from api.state import Db, Held, Now
 from core.errors import NotFound
 from core.services import contacts, holds, people, reply_texts
 from core.services.holds import Hold
+from core.services.paging import Page
 from core.services.reply_texts import Wording
 from core.statuses import ReplyKind, Role
 
+Found = Annotated[str | None, QueryParameter(max_length=200, description="A name, a number, or what was said")]
 WORDING = allow(Role.MARKETER, Role.COMPLIANCE)
 
 
@@ -46,6 +51,20 @@ class HoldOut(Struct):
         )
 
 
+def _cells(hold: HoldOut) -> list[downloads.Cell]:
+    return [
+        str(hold.contact_id),
+        hold.name,
+        hold.phone_masked,
+        hold.language,
+        hold.purpose,
+        hold.reason,
+        hold.words,
+        hold.placed_at,
+        hold.decided_at,
+    ]
+
+
 class DecisionIn(Struct, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(min_length=3, max_length=300, description="Why; it is kept as evidence")]
 
@@ -61,9 +80,11 @@ class HoldController(Controller):
     guards = (CONSENT,)
 
     @get()
-    async def list_holds(self, session: Db, limit: Limit = 50, cursor: Cursor = None) -> PageOut[HoldOut]:
+    async def list_holds(
+        self, parts: Held, session: Db, q: Found = None, limit: Limit = 50, cursor: Cursor = None
+    ) -> PageOut[HoldOut]:
         """People who wrote something that may have been a stop, oldest first; after seven days it counts as one."""
-        found = await holds.list_page(session, limit=limit, cursor=cursor)
+        found = await holds.list_page(session, words=q, region=parts.settings.country, limit=limit, cursor=cursor)
         numbers = await contacts.masked_numbers(session, [hold.contact_id for hold in found.items])
         return PageOut([HoldOut.of(hold, numbers[hold.contact_id]) for hold in found.items], found.next)
 
@@ -89,6 +110,20 @@ class HoldController(Controller):
         )
         await people.note(session, request.user, "hold.placed", "contact", contact_id, reason=data.reason)
         return await _state(session, contact_id)
+
+    @get("/export.csv", media_type="text/csv")
+    async def export(self, request: AuthedRequest, parts: Held, session: Db, q: Found = None) -> Stream:
+        """The same people as CSV, with what they wrote; who took it along is on record."""
+        await people.note(session, request.user, "holds.exported", "contact")
+
+        async def read(own: AsyncSession, cursor: str | None) -> Page[HoldOut]:
+            found = await holds.list_page(
+                own, words=q, region=parts.settings.country, limit=downloads.LIMIT, cursor=cursor
+            )
+            numbers = await contacts.masked_numbers(own, [hold.contact_id for hold in found.items])
+            return Page([HoldOut.of(hold, numbers[hold.contact_id]) for hold in found.items], found.next)
+
+        return downloads.csv_file(parts.sessions, "on-hold", HoldOut.__struct_fields__, read, _cells)
 
     @post("/{contact_id:uuid}/release", status_code=200)
     async def release(

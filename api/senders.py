@@ -1,5 +1,6 @@
 """Senders: the organisation's own numbers."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
@@ -16,16 +17,21 @@ from api.state import Db, Held, Now
 from core.errors import RuleViolation
 from core.models import Sender
 from core.services import people, senders
+from core.whatsapp import numbers
 
 
 class SenderIn(Struct, forbid_unknown_fields=True):
     phone_number_id: Annotated[str, Meta(pattern=DIGITS)]
     waba_id: Annotated[str, Meta(pattern=DIGITS)]
-    display_number: Annotated[
-        str, Meta(pattern=SPELLED_NUMBER, description="In any spelling, with the country's prefix")
-    ]
     name: Annotated[str, Meta(min_length=1, max_length=100)]
-    messages_per_second: Annotated[int, Meta(ge=1, le=1000)] = 80
+    messages_per_second: Annotated[int, Meta(ge=1, le=1000)] | None = None  # null: as fast as the provider allows
+    display_number: (
+        Annotated[
+            str,
+            Meta(pattern=SPELLED_NUMBER, description="Only compared, in any spelling, with what the provider says"),
+        ]
+        | None
+    ) = None
 
 
 class SenderChangeIn(Struct, forbid_unknown_fields=True):
@@ -81,6 +87,10 @@ class SenderOut(Struct):
         )
 
 
+def _digits(number: str) -> str:
+    return re.sub(r"\D", "", number)
+
+
 class SenderController(Controller):
     path = "/senders"
     tags = ("Senders",)
@@ -90,17 +100,24 @@ class SenderController(Controller):
         return PageOut([SenderOut.of(sender) for sender in await senders.list_all(session)], None)
 
     @post(guards=[MARKETING])
-    async def register(self, data: JSONBody[SenderIn], request: AuthedRequest, session: Db) -> Response[SenderOut]:
-        """Register a number of the Cloud API."""
+    async def register(
+        self, data: JSONBody[SenderIn], request: AuthedRequest, parts: Held, session: Db
+    ) -> Response[SenderOut]:
+        """Register a number of the Cloud API. The provider is asked first: an id it does not know is refused."""
 
         async def make() -> SenderOut:
+            known = await numbers.read(parts.whatsapp, data.waba_id, data.phone_number_id)
+            if data.display_number and _digits(data.display_number) != _digits(known.display_phone_number):
+                raise RuleViolation(
+                    f"this id belongs to {known.display_phone_number}, not to the number given", field="display_number"
+                )
             sender = await senders.add(
                 session,
                 phone_number_id=data.phone_number_id,
                 waba_id=data.waba_id,
-                display_number=data.display_number,
+                known=known,
                 name=data.name,
-                messages_per_second=data.messages_per_second,
+                messages_per_second=data.messages_per_second or known.most_per_second,
             )
             await people.note(session, request.user, "sender.registered", "sender", sender.id)
             return SenderOut.of(sender)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from uuid import UUID, uuid4
 
-from litestar import Controller, Response, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.datastructures import UploadFile
 from litestar.params import FromPath, JSONBody, MultipartBody
 from msgspec import Meta, Struct
@@ -32,6 +32,11 @@ class TemplateIn(Struct, forbid_unknown_fields=True):
     category: Category = Category.MARKETING
     purpose: str = "marketing"
     parameter_format: str = "positional"
+    header_media_id: UUID | None = None
+    draft: bool = False  # keep it without telling the provider
+
+
+class SubmitIn(Struct, forbid_unknown_fields=True):
     header_media_id: UUID | None = None
 
 
@@ -133,7 +138,7 @@ class TemplateController(Controller):
     async def create(
         self, data: JSONBody[TemplateIn], request: AuthedRequest, parts: Held, session: Db
     ) -> Response[TemplateOut]:
-        """Define a template and submit it to the provider for review."""
+        """Define a template and submit it to the provider for review, or keep it as a draft."""
 
         async def make() -> TemplateOut:
             sender = await senders.get(session, data.sender_id)
@@ -146,19 +151,40 @@ class TemplateController(Controller):
                 parameter_format=data.parameter_format,
                 components=data.components,
             )
-            made = await templates.submit(
-                session,
-                parts.whatsapp,
-                sender,
-                definition,
-                header_media=media,
-                created_by=request.user.user_id,
-            )
-            await people.note(session, request.user, "template.submitted", "template", made.template.id)
+            author = request.user.user_id
+            if data.draft:
+                made = await templates.save_draft(session, sender, definition, created_by=author)
+            else:
+                made = await templates.submit(
+                    session, parts.whatsapp, sender, definition, header_media=media, created_by=author
+                )
+            act = "template.drafted" if data.draft else "template.submitted"
+            await people.note(session, request.user, act, "template", made.template.id)
             await session.refresh(made.template)
             return TemplateOut.of(made)
 
         return await once(request, session, TemplateOut, make)
+
+    @post("/{template_id:uuid}/submit", guards=[MARKETING], status_code=200)
+    async def submit(
+        self,
+        template_id: FromPath[UUID],
+        data: JSONBody[SubmitIn],
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+    ) -> TemplateOut:
+        """Send a draft to the provider for review."""
+        media = await templates.get_media(session, data.header_media_id) if data.header_media_id else None
+        made = await templates.submit_draft(session, parts.whatsapp, template_id, header_media=media)
+        await people.note(session, request.user, "template.submitted", "template", template_id)
+        return TemplateOut.of(made)
+
+    @delete("/{template_id:uuid}", guards=[MARKETING])
+    async def discard(self, template_id: FromPath[UUID], request: AuthedRequest, session: Db) -> None:
+        """Delete a draft; what the provider knows is deleted there."""
+        await templates.discard_draft(session, template_id)
+        await people.note(session, request.user, "template.discarded", "template", template_id)
 
     @post("/sync", guards=[MARKETING], status_code=200)
     async def sync(self, data: JSONBody[SyncIn], request: AuthedRequest, parts: Held, session: Db) -> SyncOut:

@@ -7,13 +7,17 @@ from uuid import UUID
 
 from litestar import Controller, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.response import Stream
 from msgspec import Meta, Struct
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from api import downloads
 from api.auth import CONSENT, MARKETING, READ_MARKETING, AuthedRequest
 from api.paging import Cursor, Limit, PageOut, Words
-from api.state import Db, Now
+from api.state import Db, Held, Now
 from core.models import AccountEvent, ParkedStatus, WebhookEvent, WebhookField
 from core.services import account_events, people, webhook_log
+from core.services.paging import Page
 from core.services.webhook_log import Overview
 from core.statuses import AccountEventKind, Severity, WebhookStatus
 
@@ -189,6 +193,81 @@ class WebhookLogController(Controller):
         """What the provider said about templates, numbers and the account, and what followed."""
         found = await account_events.list_events(session, severity=severity, words=q, limit=limit, cursor=cursor)
         return PageOut([AccountEventOut.of(event) for event in found.items], found.next)
+
+    @get("/set-aside.csv", guards=[READ_MARKETING], media_type="text/csv")
+    async def export_set_aside(self, parts: Held, q: Words = None) -> Stream:
+        """The same as CSV."""
+
+        async def read(session: AsyncSession, cursor: str | None) -> Page[WebhookEvent]:
+            return await webhook_log.set_aside(session, words=q, limit=downloads.LIMIT, cursor=cursor)
+
+        return downloads.csv_file(
+            parts.sessions,
+            "webhooks-set-aside",
+            ("id", "received_at", "bytes", "reason"),
+            read,
+            lambda event: (event.id, event.created_at, len(event.body), event.error),
+        )
+
+    @get("/orphans.csv", guards=[READ_MARKETING], media_type="text/csv")
+    async def export_orphans(self, parts: Held, q: Words = None) -> Stream:
+        """The same as CSV."""
+
+        async def read(session: AsyncSession, cursor: str | None) -> Page[ParkedStatus]:
+            return await webhook_log.orphans(session, words=q, limit=downloads.LIMIT, cursor=cursor)
+
+        return downloads.csv_file(
+            parts.sessions,
+            "messages-not-ours",
+            ("wamid", "status", "phone_number_id", "received_at", "alerted_at"),
+            read,
+            lambda each: (each.wamid, each.status, each.phone_number_id, each.created_at, each.alerted_at),
+        )
+
+    @get("/fields.csv", guards=[READ_MARKETING], media_type="text/csv")
+    async def export_fields(self, parts: Held, known: FromQuery[bool | None] = None, q: Words = None) -> Stream:
+        """The same as CSV."""
+
+        async def read(session: AsyncSession, cursor: str | None) -> Page[WebhookField]:
+            return Page(await webhook_log.fields(session, known=known, words=q), None)
+
+        return downloads.csv_file(
+            parts.sessions,
+            "webhook-fields",
+            ("name", "known", "count", "first_at", "last_at"),
+            read,
+            lambda each: (each.name, each.known, each.count, each.first_at, each.last_at),
+        )
+
+    @get("/account-events.csv", guards=[READ_MARKETING], media_type="text/csv")
+    async def export_account_events(
+        self,
+        parts: Held,
+        severity: Annotated[Severity | None, QueryParameter(description="Only these")] = None,
+        q: Words = None,
+    ) -> Stream:
+        """The same as CSV."""
+
+        async def read(session: AsyncSession, cursor: str | None) -> Page[AccountEvent]:
+            return await account_events.list_events(
+                session, severity=severity, words=q, limit=downloads.LIMIT, cursor=cursor
+            )
+
+        return downloads.csv_file(
+            parts.sessions,
+            "account-events",
+            ("occurred_at", "kind", "word", "severity", "subject", "account", "effect"),
+            read,
+            lambda event: (
+                event.occurred_at,
+                event.kind.value,
+                event.word,
+                event.severity.value,
+                event.subject,
+                event.account,
+                event.effect,
+            ),
+        )
 
     @post("/replay", guards=[MARKETING], status_code=200)
     async def replay(self, data: JSONBody[ReplayIn], request: AuthedRequest, session: Db, now: Now) -> ReplayOut:

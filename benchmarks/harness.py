@@ -218,7 +218,12 @@ class Stack:
 def sandbox_config(settings: Settings, throughputs: tuple[int, ...], webhook_url: str | None) -> SandboxConfig:
     """A simulated installation with the stack's secrets and a number for each throughput; people stay quiet."""
     numbers = tuple(
-        NumberConfig(id=str(FIRST_NUMBER + place), display_phone_number=f"1555000{place:04}", throughput=throughput)
+        NumberConfig(
+            id=str(FIRST_NUMBER + place),
+            display_phone_number=f"1555000{place:04}",
+            throughput=throughput,
+            messaging_limit="TIER_UNLIMITED",
+        )
         for place, throughput in enumerate(throughputs)
     )
     return SandboxConfig(

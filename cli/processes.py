@@ -26,7 +26,7 @@ def worker_command(_: Settings) -> list[str]:
 
 
 def dashboard_command(settings: Settings) -> list[str]:
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py")]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py")]
     command += ["--server.address", settings.api_host, "--server.port", str(settings.dashboard_port)]
     return [*command, "--server.headless", "true", "--browser.gatherUsageStats", "false"]
 

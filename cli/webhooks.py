@@ -42,12 +42,16 @@ async def replay(settings: Settings, api_key: str | None, chosen: dict[str, obje
     async with connect(settings, api_key) as client:
         done = await client.post("/api/webhooks/replay", chosen)
         if done["dry_run"]:
-            say(f"{done['bodies']:,} webhooks would be recorded again.")
+            say(f"{_webhooks(done['bodies'])} would be recorded again.")
             return
-        say(f"{done['bodies']:,} webhooks are to be recorded again.")
+        say(f"{_webhooks(done['bodies'])} {'is' if done['bodies'] == 1 else 'are'} to be recorded again.")
         left = await _watch(client, done["bodies"])
         aside = (await client.get("/api/webhooks"))["set_aside"]
     say(f"Recorded; {left:,} wait still, {aside:,} are set aside.")
+
+
+def _webhooks(number: int) -> str:
+    return "1 webhook" if number == 1 else f"{number:,} webhooks"
 
 
 async def _watch(client: ApiClient, total: int) -> int:

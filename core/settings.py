@@ -46,12 +46,14 @@ class Settings(BaseSettings):
         "C", pattern=r"^[ABC]$", description="Weakest evidence grade marketing may rely on"
     )
     worker_concurrency: int = Field(50, ge=1, le=50, description="Requests one send batch keeps in flight")
+    media_max_mb: int = Field(25, ge=1, le=100, description="Largest file of a person that is fetched, in MB")
     hooks_allow_private: bool = Field(
         False, description="Let webhooks we send go to http:// and to addresses inside your own network"
     )
     lake_interval_s: int = Field(60, ge=5, description="Seconds between refreshes of the lake")
     keep_webhooks_days: int = Field(90, ge=1, description="How long the provider's raw bodies are kept")
     keep_uploads_days: int = Field(90, ge=1, description="How long uploaded files and rejected rows are kept")
+    keep_media_days: int = Field(90, ge=1, description="How long files people sent are kept")
     keep_exports_days: int = Field(30, ge=1, description="How long finished audit packages are kept")
     keep_evidence_days: int = Field(
         1095, ge=30, description="How long people whose consent has ended are kept; then they are erased"

@@ -327,6 +327,16 @@ class ReplyKind(StrEnum):
     PERSON = "person"
 
 
+class ReceivedStatus(StrEnum):
+    """A file a person sent: to be fetched, here, or why it is not."""
+
+    WAITING = "waiting"
+    STORED = "stored"
+    TOO_LARGE = "too_large"
+    LOST = "lost"  # the provider did not give it
+    REMOVED = "removed"  # its time is over
+
+
 class ConversationStatus(StrEnum):
     OPEN = "open"
     CLOSED = "closed"

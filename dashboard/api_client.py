@@ -109,6 +109,10 @@ class ApiClient:
         given: Params = {name: value for name, value in params.items() if value not in (None, "")}
         return self._decode(self._send("GET", path, params=given), shape)
 
+    def _download(self, path: str, **params: str | None) -> bytes:
+        given: Params = {name: value for name, value in params.items() if value}
+        return self._send("GET", path, params=given)
+
     def _post(self, path: str, shape: type[T], body: Json, key: str | None = None) -> T:
         return self._decode(self._send("POST", path, body=body, key=key), shape)
 
@@ -241,15 +245,19 @@ class ApiClient:
         path = "/api/webhooks/account-events"
         return self._get(path, p.Page[p.AccountEvent], severity=severity, q=q, limit=limit)
 
-    def webhooks_set_aside(self, *, limit: int = 50) -> p.Page[p.SetAside]:
-        return self._get("/api/webhooks/set-aside", p.Page[p.SetAside], limit=limit)
+    def webhooks_set_aside(self, *, q: str = "", limit: int = 50) -> p.Page[p.SetAside]:
+        return self._get("/api/webhooks/set-aside", p.Page[p.SetAside], q=q, limit=limit)
 
-    def orphans(self, *, limit: int = 50) -> p.Page[p.Orphan]:
-        return self._get("/api/webhooks/orphans", p.Page[p.Orphan], limit=limit)
+    def orphans(self, *, q: str = "", limit: int = 50) -> p.Page[p.Orphan]:
+        return self._get("/api/webhooks/orphans", p.Page[p.Orphan], q=q, limit=limit)
 
-    def webhook_fields(self, *, unknown_only: bool) -> list[p.WebhookField]:
+    def webhook_fields(self, *, unknown_only: bool, q: str = "") -> list[p.WebhookField]:
         known = "false" if unknown_only else ""
-        return self._get("/api/webhooks/fields", p.Page[p.WebhookField], known=known).items
+        return self._get("/api/webhooks/fields", p.Page[p.WebhookField], known=known, q=q).items
+
+    def webhooks_csv(self, what: str, **filters: str) -> bytes:
+        """`what` is set-aside, orphans, fields or account-events."""
+        return self._download(f"/api/webhooks/{what}.csv", **filters)
 
     def replay_webhooks(self, body: Json) -> p.Replayed:
         return self._post("/api/webhooks/replay", p.Replayed, body)
@@ -278,7 +286,14 @@ class ApiClient:
 
     # conversations
     def conversations(
-        self, *, status: str = "", assignee: str = "", q: str = "", unread: bool = False, limit: int = 20
+        self,
+        *,
+        status: str = "",
+        assignee: str = "",
+        q: str = "",
+        unread: bool = False,
+        contact_id: str = "",
+        limit: int = 20,
     ) -> p.Page[c.Conversation]:
         only = "true" if unread else None
         return self._get(
@@ -288,8 +303,12 @@ class ApiClient:
             assignee=assignee,
             q=q,
             unread=only,
+            contact_id=contact_id,
             limit=limit,
         )
+
+    def conversations_csv(self, filters: dict[str, str]) -> bytes:
+        return self._download("/api/conversations/export.csv", **filters)
 
     def conversation(self, conversation_id: str) -> c.Conversation:
         return self._get(f"/api/conversations/{quote(conversation_id, safe='')}", c.Conversation)
@@ -302,6 +321,16 @@ class ApiClient:
 
     def answer(self, conversation_id: str, text: str, key: str) -> None:
         self._send("POST", f"/api/conversations/{conversation_id}/reply", body={"text": text}, key=key)
+
+    def offers(self, conversation_id: str) -> list[c.Offer]:
+        return self._get(f"/api/conversations/{conversation_id}/templates", p.Page[c.Offer]).items
+
+    def send_template(self, conversation_id: str, template_id: str, parameters: dict[str, Json], key: str) -> None:
+        body: Json = {"template_id": template_id, "parameters": parameters}
+        self._send("POST", f"/api/conversations/{conversation_id}/template", body=body, key=key)
+
+    def received_file(self, conversation_id: str, line_id: str) -> bytes:
+        return self._send("GET", f"/api/conversations/{conversation_id}/messages/{line_id}/file")
 
     def act_on_conversation(self, conversation_id: str, verb: str, body: Json | None = None) -> c.Conversation:
         """`verb` is read, close, reopen or assign (with `user_id`)."""
@@ -336,8 +365,11 @@ class ApiClient:
     def reset_wording(self, kind: str, language: str) -> None:
         self._send("DELETE", f"/api/reply-texts/{kind}/{language}")
 
-    def holds(self, limit: int) -> p.Page[c.Hold]:
-        return self._get("/api/holds", p.Page[c.Hold], limit=limit)
+    def holds(self, limit: int, q: str = "") -> p.Page[c.Hold]:
+        return self._get("/api/holds", p.Page[c.Hold], limit=limit, q=q)
+
+    def holds_csv(self, q: str) -> bytes:
+        return self._download("/api/holds/export.csv", q=q)
 
     def decide_hold(self, contact_id: str, verb: str, reason: str) -> None:
         """`verb` is release or withdraw."""

@@ -32,6 +32,7 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("Campaigns", "campaigns", "Campaigns", CAMPAIGN_READERS, True),
     ("Campaigns", "live", "Live", CAMPAIGN_READERS, True),
     ("Campaigns", "results", "Results", CAMPAIGN_READERS, True),
+    ("Campaigns", "templates", "Templates", CAMPAIGN_READERS, True),
     ("Campaigns", "new_campaign", "New campaign", CAMPAIGN_MAKERS, False),
     ("Campaigns", "review", "Review", CAMPAIGN_MAKERS, False),
     ("People", "inbox", "Inbox", AGENTS, True),
@@ -48,6 +49,10 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("Compliance", "audit_log", "Who did what", COMPLIANCE, True),
     ("Operations", "webhooks", "Webhooks we receive", EVERYBODY_BUT_AUDITOR, True),
     ("Operations", "hooks", "Webhooks we send", {R.ADMIN, R.MARKETER, R.ANALYST}, True),
+    ("Settings", "numbers", "Numbers", CAMPAIGN_READERS, True),
+    ("Settings", "rates", "Rate cards", CAMPAIGN_READERS, True),
+    ("Settings", "users", "Users", {R.ADMIN}, True),
+    ("Settings", "keys", "API keys", {R.ADMIN}, True),
 )
 
 
@@ -90,8 +95,11 @@ def main() -> None:
     # An icon of our own: Streamlit's named icons make the browser fetch the tab's icon from a font server.
     st.set_page_config(page_title="Kairan", page_icon=str(ICON), layout="wide", initial_sidebar_state=230)
     if session.user() is None:
+        session.resume()
+    if session.user() is None:
         signed_out().run()
         return
+    session.keep()
     st.html(READABLE)
     st.logo(str(ICON), size="large")
     # Otherwise Streamlit folds what comes after twelve pages into "View more", which is all of compliance.

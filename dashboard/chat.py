@@ -1,12 +1,15 @@
 """A conversation as HTML: who said what, when, and what became of it; pure, and everything from outside is escaped."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from core.statuses import DeliveryStatus
 from dashboard import format, markup, words
 from dashboard.chat_payloads import Line
 
+PICTURES = frozenset({"image/jpeg", "image/png", "image/webp"})
+LARGEST_SHOWN = 2_000_000  # bytes; larger ones are downloaded
 _TYPES = {
     "image": "a picture",
     "video": "a video",
@@ -20,25 +23,80 @@ _TYPES = {
 }
 
 
-def thread(lines: Sequence[Line], zone: str) -> str:
-    """The lines (newest first, as the API has them) from top to bottom, theirs on the left, ours on the right."""
-    bubbles = "".join(_bubble(line, zone) for line in reversed(lines))
+def thread(lines: Sequence[Line], zone: str, pictures: Mapping[str, str] = {}) -> str:
+    """The lines (newest first, as the API has them) from top to bottom, theirs on the left, ours on the right.
+
+    `pictures` are `data:` addresses by the line's id, made by `picture`.
+    """
+    bubbles = "".join(_bubble(line, zone, pictures.get(line.id)) for line in reversed(lines))
     return (
         '<div role="log" style="background:#ECE7DC;border-radius:10px;padding:14px;display:flex;flex-direction:column;'
         f'gap:8px;max-height:58vh;overflow-y:auto">{bubbles}</div>'
     )
 
 
-def _bubble(line: Line, zone: str) -> str:
+def is_picture(line: Line) -> bool:
+    """Whether a line's file is shown in its bubble."""
+    file = line.file
+    return bool(file and file.status == "stored" and file.mime_type in PICTURES and (file.bytes or 0) <= LARGEST_SHOWN)
+
+
+def picture(line: Line, content: bytes) -> str:
+    """The file as an address that needs no request; its type is one of ours, whatever was sent."""
+    kind = line.file.mime_type if line.file else None
+    return f"data:{kind if kind in PICTURES else 'image/png'};base64,{base64.b64encode(content).decode()}"
+
+
+def file_name(line: Line) -> str:
+    """What to save a line's file as."""
+    file = line.file
+    if file and file.filename:
+        return file.filename
+    subtype = (file.mime_type or "").partition("/")[2] if file else ""
+    return f"{line.kind}-{line.id[-6:]}.{subtype if subtype.isalnum() else 'bin'}"
+
+
+def file_words(line: Line) -> str:
+    """What a line brought and whether it is here, for people."""
+    file = line.file
+    if file is None:
+        return ""
+    name = file.filename or _TYPES.get(line.kind, "a file")
+    size = f", {format.size(file.bytes)}" if file.bytes else ""
+    said = {
+        "stored": f"{name}{size}",
+        "waiting": f"{name}: being fetched from WhatsApp" + (f" (last try: {file.error})" if file.error else ""),
+        "too_large": f"{name}{size}: not fetched, {file.error}",
+        "lost": f"{name}: WhatsApp did not give it ({file.error})",
+        "removed": f"{name}: deleted, its time is over",
+    }
+    return said.get(file.status, name)
+
+
+def _bubble(line: Line, zone: str, shown: str | None) -> str:
     side = "flex-start" if line.is_inbound else "flex-end"
     colour = "#FFFFFF" if line.is_inbound else "#DCEFD9"
-    said = markup.formatted(line.words) if line.words else f"<i>{escape(_unsaid(line))}</i>"
+    said = markup.formatted(line.words) if line.words else ""
+    if line.file is not None and shown is None:
+        said = f"<i>{escape(file_words(line))}</i>" + (f"<br>{said}" if said else "")
+    elif not said and shown is None:
+        said = f"<i>{escape(_unsaid(line))}</i>"
+    if shown is not None:
+        style = "display:block;max-width:100%;max-height:260px;border-radius:6px;margin-bottom:4px"
+        said = f'<img alt="{escape(_TYPES.get(line.kind, "a picture"))}" src="{escape(shown)}" style="{style}">{said}'
+    if line.campaign and line.words and not line.is_inbound:
+        said = f'<div style="font-size:.78rem;color:#5B6168">Campaign: {escape(line.campaign)}</div>{said}'
     return (
         f'<div style="align-self:{side};max-width:82%;background:{colour};color:#24292E;border-radius:10px;'
         'padding:8px 11px;box-shadow:0 1px 1px rgba(0,0,0,.12);overflow-wrap:anywhere;line-height:1.4">'
         f"<div>{said}</div>"
         f'<div style="font-size:.78rem;color:#5B6168;margin-top:3px">{escape(_footer(line, zone))}</div></div>'
     )
+
+
+def kind_words(kind: str | None) -> str:
+    """What a message without text was."""
+    return _TYPES.get(kind or "", "no text")
 
 
 def _unsaid(line: Line) -> str:

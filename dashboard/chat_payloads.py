@@ -4,6 +4,39 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from dashboard.payloads import Json, Placeholder
+
+
+class Refused(Struct):
+    """A purpose, or a scope such as `marketing.*`, for which nothing may be sent to a person."""
+
+    purpose: str
+    why: str
+
+
+class File(Struct):
+    """What came with a message; `status` is waiting, stored, too_large, lost or removed."""
+
+    status: str
+    mime_type: str | None = None
+    filename: str | None = None
+    bytes: int | None = None
+    error: str | None = None
+
+
+class Offer(Struct):
+    """A template for one person; `refusal` is null when it may be sent."""
+
+    template_id: str
+    name: str
+    language: str
+    category: str
+    purpose: str
+    components: list[Json] = []
+    placeholders: list[Placeholder] = []
+    refusal: str | None = None
+    refusal_words: str | None = None
+
 
 class Conversation(Struct):
     """A chat with one person over one of our numbers."""
@@ -22,6 +55,9 @@ class Conversation(Struct):
     assignee: str | None = None
     campaign: str | None = None
     last_words: str | None = None
+    last_type: str | None = None
+    sender_id: str = ""
+    refusals: list[Refused] = []
 
 
 class Line(Struct):
@@ -37,6 +73,7 @@ class Line(Struct):
     error: str | None = None
     campaign: str | None = None
     author: str | None = None
+    file: File | None = None
 
 
 class Agent(Struct):

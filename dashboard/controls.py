@@ -82,6 +82,28 @@ def contact_link(contact_id: str) -> None:
     st.page_link("views/contacts.py", label="Open the contact", icon=":material/person:", query_params=address)
 
 
+def pager(following: str | None, cursors: list[str], *, key: str) -> None:
+    """Newer and older, for a list whose pages so far are `cursors`."""
+    with st.container(horizontal=True):
+        if len(cursors) > 1 and st.button("Newer", key=f"{key}_newer", icon=":material/chevron_left:"):
+            cursors.pop()
+            st.rerun()
+        if following and st.button("Older", key=f"{key}_older", icon=":material/chevron_right:"):
+            cursors.append(following)
+            st.rerun()
+
+
+def csv_button(label: str, read: Callable[[], bytes], filename: str, *, key: str) -> None:
+    """Saves a list as CSV; it is asked for when the button is pressed, not before."""
+    st.download_button(label, read, file_name=filename, mime="text/csv", key=key, icon=":material/download:")
+
+
+def conversation_link(conversation_id: str, label: str) -> None:
+    """Leads to the chat with a person; for those who may see it."""
+    address = {"conversation": conversation_id}
+    st.page_link("views/inbox.py", label=label, icon=":material/chat:", query_params=address)
+
+
 def cells(number: int, *, min_width: int) -> list[DeltaGenerator]:
     """Places side by side, fewer to a row where each would get less than `min_width` pixels."""
     grid = st.grid(number, min_column_width=min_width)
@@ -94,11 +116,14 @@ def table(columns: dict[str, list[str]]) -> None:
 
 
 def reasons_table(reasons: dict[str, int], *, whole: int, noun: str) -> None:
-    """Reason words with their share of `whole`, most frequent first."""
-    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    """Reasons with their share of `whole`, most frequent first; words that mean the same to people are one reason."""
+    people: dict[str, int] = {}
+    for word, number in reasons.items():
+        people[words.reason(word)] = people.get(words.reason(word), 0) + number
+    ordered = sorted(people.items(), key=lambda item: -item[1])
     table(
         {
-            "Reason": [words.reason(word) for word, _ in ordered],
+            "Reason": [said for said, _ in ordered],
             "People": [format.rate(number, whole, noun) for _, number in ordered],
         }
     )

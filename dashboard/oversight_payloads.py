@@ -96,6 +96,7 @@ class Entry(Struct):
     action: str
     object_kind: str
     object_id: str | None = None
+    object_name: str | None = None
     reason: str | None = None
 
 

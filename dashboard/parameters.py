@@ -36,9 +36,19 @@ def _button_text(template: Template, index: int) -> str:
 
 
 def ask(
-    template: Template, *, key: str, client: ApiClient, sender_id: str, given: dict[str, Json]
+    template: Template,
+    *,
+    key: str,
+    client: ApiClient,
+    sender_id: str,
+    given: dict[str, Json],
+    for_one: bool = False,
 ) -> tuple[dict[str, Json], list[str]]:
-    """The parameters as the API takes them, and what is still missing in words; `given` are a saved draft's."""
+    """The parameters as the API takes them, and what is still missing in words.
+
+    `given` are a saved draft's; `for_one` says that the message is for one person.
+    """
+    sources = {**SOURCES, "text": "A text you write"} if for_one else SOURCES
     filled: dict[str, Json] = {}
     missing: list[str] = []
     body = next((part.get("text") for part in template.components if str(part.get("type")).upper() == "BODY"), None)
@@ -55,7 +65,7 @@ def ask(
         elif placeholder.component == "button":
             value = _ask_button(title, placeholder.type, widget)
         else:
-            value = _ask_value(title, widget, is_first=placeholder.key == first_text)
+            value = _ask_value(title, widget, sources, is_first=placeholder.key == first_text)
         if value is not None:
             filled[placeholder.key] = value
         elif placeholder.required:
@@ -103,16 +113,16 @@ def _ask_media(title: str, kind: str, widget: str, client: ApiClient, sender_id:
     return {"media_id": uploaded[file.file_id]}
 
 
-def _ask_value(title: str, widget: str, *, is_first: bool) -> Json | None:
+def _ask_value(title: str, widget: str, sources: dict[str, str], *, is_first: bool) -> Json | None:
     """The first placeholder is most often the name; the others are asked for, so that none is the name by accident."""
     left, right = st.columns(2, vertical_alignment="bottom")
     with left:
         source = st.selectbox(
             title,
-            list(SOURCES),
+            list(sources),
             index=0 if is_first else None,
             placeholder="Choose what stands here",
-            format_func=SOURCES.__getitem__,
+            format_func=sources.__getitem__,
             key=f"{widget}_source",
         )
     if source is None:

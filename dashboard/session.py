@@ -1,4 +1,4 @@
-"""Who is signed in, in this browser tab only: the token lives in the server's memory, so a reload signs out.
+"""Who is signed in: the token lives in the server's memory, and in a cookie no script can read, for reloads.
 
 A page asks `client()` for the API and wraps what it does in `guard()`, which turns refusals into sentences.
 """
@@ -11,13 +11,15 @@ import streamlit as st
 from core.errors import AppError, Unauthorized, Unavailable
 from core.settings import get_settings
 from core.statuses import Role
-from dashboard import data
+from dashboard import data, handover, kept
+from dashboard.admin_client import AdminClient
 from dashboard.api_client import ApiClient
 from dashboard.oversight_client import OversightClient
 from dashboard.payloads import User
 from dashboard.people_client import PeopleClient
 
 _TOKEN, _USER, _FAREWELL = "session_token", "session_user", "session_farewell"
+_CODE, _ASKED, _DROP = "session_code", "session_asked", "session_drop"
 MAY_RUN_CAMPAIGNS = frozenset({Role.ADMIN, Role.MARKETER})
 
 
@@ -34,6 +36,11 @@ def people() -> PeopleClient:
 def oversight() -> OversightClient:
     """The compliance desk's part of the API, as the signed-in person."""
     return OversightClient(data.http(get_settings().own_api_url), st.session_state.get(_TOKEN))
+
+
+def admin() -> AdminClient:
+    """What an installation is set up with, as the signed-in person."""
+    return AdminClient(data.http(get_settings().own_api_url), st.session_state.get(_TOKEN))
 
 
 def user() -> User | None:
@@ -62,7 +69,32 @@ def sign_in(email: str, password: str) -> None:
     for typed in ("email", "password"):
         st.session_state.pop(typed, None)
     st.session_state[_TOKEN], st.session_state[_USER] = session.token, session.user
-    st.session_state.pop(_FAREWELL, None)
+    st.session_state[_CODE] = handover.leave(session.token, session.expires_at)
+    for said in (_FAREWELL, _DROP):
+        st.session_state.pop(said, None)
+
+
+def resume() -> None:
+    """Go on as whoever this browser was before the page was reloaded; once, and not after a sign-out."""
+    token = kept.token()
+    if not token or _FAREWELL in st.session_state or _ASKED in st.session_state:
+        return
+    st.session_state[_ASKED] = True
+    try:
+        known = ApiClient(data.http(get_settings().own_api_url), token).who()
+    except Unauthorized:  # an old cookie: the form is shown
+        return
+    except Unavailable as down:
+        st.session_state[_FAREWELL] = f"{down.message} Reload the page, or sign in again."
+        return
+    st.session_state[_TOKEN], st.session_state[_USER] = token, known
+
+
+def keep() -> None:
+    """Let the browser take its cookie, after a sign-in."""
+    code = st.session_state.get(_CODE)
+    if code:
+        kept.bring(code)
 
 
 def forget(farewell: str) -> None:
@@ -78,6 +110,7 @@ def sign_out() -> None:
         forget("You are signed out here. The API could not be told; the session ends by itself.")
     else:
         forget("You are signed out.")
+    st.session_state[_DROP] = True
 
 
 @contextmanager
@@ -100,6 +133,8 @@ def guard(part: str = "page") -> Iterator[None]:
 
 def sign_in_page() -> None:
     """The form everybody meets first, at whatever address they came to."""
+    if _DROP in st.session_state:
+        kept.drop()
     _, middle, _ = st.columns([1, 1.4, 1])
     with middle:
         st.title("Kairan")
@@ -111,7 +146,7 @@ def sign_in_page() -> None:
             email = st.text_input("Email", key="email", autocomplete="username")
             password = st.text_input("Password", type="password", key="password", autocomplete="current-password")
             pressed = st.form_submit_button("Sign in", type="primary", key="sign_in_button")
-        st.caption("For your safety you are signed out when you reload or close this tab.")
+        st.caption("You stay signed in on this browser for twelve hours, or until you sign out.")
         if pressed:
             _try(email or "", password or "")
 

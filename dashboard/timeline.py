@@ -5,7 +5,7 @@ from dashboard.people_payloads import Happening
 
 KINDS = {
     "consent": "Consent",
-    "inbound": "Inbound",
+    "inbound": "They wrote",
     "click": "Click",
     "order": "Order",
     "refund": "Refund",

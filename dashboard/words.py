@@ -50,7 +50,7 @@ REASONS = {
     "unknown_purpose": "The purpose of this campaign is not defined",
     "kill_switch": "Sending for this purpose is halted",
     "tenure_closed": "The number belongs to somebody else now",
-    "suppressed": "On the do-not-contact list",
+    "suppressed": "Opted out",
     "meta_stop": "Stopped marketing messages inside WhatsApp",
     "hold": "A hold was placed on this person",
     "no_consent": "Never agreed to this purpose",
@@ -170,6 +170,20 @@ CONSENT_REASONS = {
     "erasure": "an erasure",
 }
 
+# What the log's entries are about.
+OBJECTS = {
+    "api_key": "API key",
+    "contact": "Person",
+    "data_request": "Request",
+    "export": "Audit package",
+    "hook": "Webhook to",
+    "media": "File",
+    "rates": "Rate card",
+    "reply_text": "Wording",
+    "routing_rule": "Rule",
+    "sender": "Number",
+}
+
 REPLIES = {
     "stop_confirmed": ("Confirmation of a stop", "sent once, within five minutes; no promotion"),
     "hold_question": ("Question after an unclear message", "asked once; marketing pauses until it is answered"),
@@ -245,6 +259,16 @@ def waiting(word: str, detail: str) -> str:
         return detail
     known = WAITING.get(word, plain(word))
     return f"{known}: {detail}." if detail else f"{known}."
+
+
+def refusal(purpose_code: str, why: str) -> str:
+    """What a person refused, such as `Opted out of all marketing`."""
+    about = purpose(purpose_code).lower()
+    if why == "withdrawn":
+        return f"Opted out of {about}"
+    if why == "meta_stop":
+        return f"Stopped {about} inside WhatsApp"
+    return f"On hold for {about}"
 
 
 def reason(word: str) -> str:

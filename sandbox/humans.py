@@ -5,12 +5,13 @@ Inbound shapes follow Meta's webhook reference: a tap on a template's quick repl
 """
 
 import asyncio
+import base64
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
-from sandbox import payloads
+from sandbox import media, payloads
 from sandbox.people import Pin, Plan, hash_of
 from sandbox.simulation import Sandbox
 from sandbox.state import Click, Inbound, Message, Number, Person, bsuid
@@ -121,6 +122,28 @@ def write(sandbox: Sandbox, number: Number, person: Person, text: str, *, in_rep
     """Write a text to the business."""
     content: dict[str, object] = {"type": "text", "text": {"body": text}}
     return say(sandbox, number, person, content, text=text, payload=None, in_reply_to=in_reply_to)
+
+
+def send_file(
+    sandbox: Sandbox, number: Number, person: Person, content: bytes, mime_type: str, filename: str | None,
+    caption: str | None,
+) -> Inbound:  # fmt: skip
+    """Send a picture, a voice message, a document; the webhook names it by an id. Raises GraphError as an upload does.
+
+    The webhook spells the hash in base64, the media endpoint in hex, as Meta does.
+    """
+    media_id = media.store_media(sandbox, number, {"messaging_product": "whatsapp"}, content, mime_type)
+    stored = sandbox.store.media[media_id]
+    kind = media.TYPES[stored.mime_type][0]
+    digest = base64.b64encode(bytes.fromhex(stored.sha256)).decode()
+    named: dict[str, object] = {"id": media_id, "mime_type": stored.mime_type, "sha256": digest}
+    if kind == "audio":
+        named["voice"] = True
+    if caption and kind in ("image", "video", "document"):
+        named["caption"] = caption
+    if kind == "document":
+        named["filename"] = filename or "document"
+    return say(sandbox, number, person, {"type": kind, kind: named}, text=caption, payload=None, in_reply_to=None)
 
 
 def react(sandbox: Sandbox, message: Message, emoji: str | None) -> Inbound:

@@ -3,6 +3,8 @@
 Its OpenAPI description is at `/_sandbox/docs/openapi.json`.
 """
 
+import base64
+import binascii
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,6 +17,7 @@ from litestar.exceptions import NotFoundException, ValidationException
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from sandbox import humans, template_life
+from sandbox.errors import GraphError
 from sandbox.faults import FAULT_NAMES, Fault, FaultName, FaultState
 from sandbox.people import Pin
 from sandbox.phones import digits_of, wa_id_of
@@ -73,14 +76,15 @@ class InboundIn(msgspec.Struct, forbid_unknown_fields=True):
 
     `text` is what is written, or the emoji; `button` the index of the quick reply (any by default).
     `raw` is an inbound `messages[]` content of any type, for example `{"type": "location", "location": {…}}`.
-    `opt_out` writes a stop word of the person's language; `stop` and `resume` are the app's own setting. `block`,
-    `unblock`, `hide_number`, `show_number` and `change_number` (to `new_phone`) last.
+    `file` sends a file, given as `content_base64` with its `mime_type`, and `filename` for a document; `text` is its
+    caption. `opt_out` writes a stop word of the person's language; `stop` and `resume` are the app's own setting.
+    `block`, `unblock`, `hide_number`, `show_number` and `change_number` (to `new_phone`) last.
     """
 
     phone: str
     kind: Literal[
-        "text", "tap", "click", "reaction", "stop", "resume", "raw", "opt_out", "block", "unblock", "hide_number",
-        "show_number", "change_number",
+        "text", "file", "tap", "click", "reaction", "stop", "resume", "raw", "opt_out", "block", "unblock",
+        "hide_number", "show_number", "change_number",
     ]  # fmt: skip
     text: str | None = None
     button: int = -1
@@ -88,6 +92,9 @@ class InboundIn(msgspec.Struct, forbid_unknown_fields=True):
     phone_number_id: str | None = None
     raw: dict[str, object] | None = None
     new_phone: str | None = None
+    content_base64: str | None = None
+    mime_type: str = "image/png"
+    filename: str | None = None
 
 
 class WebhookIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -214,6 +221,8 @@ class Inspection(Controller):
             if data.raw is None or not isinstance(data.raw.get("type"), str):
                 raise ValidationException("raw needs an object with a type")
             written = humans.say(sandbox, number, person, data.raw, text=None, payload=None, in_reply_to=data.wamid)
+        elif data.kind == "file":
+            written = _send_file(sandbox, number, person, data)
         else:
             written = humans.write(sandbox, number, person, data.text or "", in_reply_to=data.wamid)
         return {"wamid": written.wamid}
@@ -345,6 +354,14 @@ def summarise(sandbox: Sandbox) -> dict[str, object]:
         "next_event_at": _instant(due) if (due := sandbox.scheduler.next_due_at()) is not None else None,
         "event_failures": sandbox.scheduler.failures,
     }
+
+
+def _send_file(sandbox: Sandbox, number: Number, person: Person, data: InboundIn) -> Inbound:
+    try:
+        content = base64.b64decode(data.content_base64 or "", validate=True)
+        return humans.send_file(sandbox, number, person, content, data.mime_type, data.filename, data.text)
+    except (binascii.Error, GraphError) as wrong:
+        raise ValidationException(f"a file needs content_base64 and a mime_type people can send: {wrong}") from wrong
 
 
 async def _on_message(sandbox: Sandbox, person: Person, data: JSONBody[InboundIn]) -> dict[str, object]:

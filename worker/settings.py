@@ -21,7 +21,7 @@ from core.log import set_up_logging
 from core.settings import Settings, get_settings
 from core.whatsapp.calls import CallBudget
 from core.whatsapp.client import WhatsAppClient
-from worker import counting, expanding, exporting, hooks, importing, keeping, lake, recording, sending
+from worker import counting, expanding, exporting, files, hooks, importing, keeping, lake, recording, sending
 from worker.parts import CONNECTIONS, Parts
 
 log = structlog.get_logger()
@@ -95,6 +95,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             kept(queue.DELIVER_HOOKS, hooks.deliver_hooks),
             kept(queue.VERIFY_LEDGER, recording.verify_ledger),
             kept(queue.COUNT_AUDIENCE, counting.count_audience),
+            kept(queue.FETCH_FILES, files.fetch_files),
         ],
         cron_jobs=[
             cron(sending.ring_due, second=EVERY_2_S, run_at_startup=True),
@@ -110,6 +111,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             cron(hooks.sweep_hooks, second=EVERY_2_S),
             cron(hooks.forget_deliveries, hour=3, minute=10, second=0),
             cron(counting.ring_counts, second=25),
+            cron(files.ring_files, second=EVERY_10_S),
             cron(keeping.keep_to_terms, hour=3, minute=17, timeout=LONG_S),
         ],
         redis_settings=queue.redis_settings(settings.valkey_url),

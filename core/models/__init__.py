@@ -26,7 +26,14 @@ from core.models.reply import Reply, ReplyText
 from core.models.request import DataRequest
 from core.models.sender import Sender
 from core.models.template import Media, Template, TemplateVersion
-from core.models.webhook import AccountEvent, InboundMessage, ParkedStatus, WebhookEvent, WebhookField
+from core.models.webhook import (
+    AccountEvent,
+    InboundMessage,
+    ParkedStatus,
+    ReceivedFile,
+    WebhookEvent,
+    WebhookField,
+)
 from core.models.work import Export, Import, ImportChange, ImportRow, LakeHead
 
 __all__ = [
@@ -75,6 +82,7 @@ __all__ = [
     "PersonReached",
     "Purpose",
     "Rate",
+    "ReceivedFile",
     "RegistryDraft",
     "Reply",
     "ReplyText",

@@ -11,7 +11,10 @@ from core.statuses import ReplyKind
 
 
 class Reply(WithId):
-    """Why a message of kind `reply` exists; the message itself holds what is said and how far it got."""
+    """Why an answer exists, and who of us sent it; the message itself holds what is said and how far it got.
+
+    A template that a person sends out of a conversation has one too, of kind `person`.
+    """
 
     __tablename__ = "replies"
     __table_args__ = (

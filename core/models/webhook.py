@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import Boolean, ForeignKey, Index, SmallInteger, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Model, WithId, WithSequence, Xid8
-from core.statuses import AccountEventKind, InboundIntent, Severity, WebhookStatus
+from core.statuses import AccountEventKind, InboundIntent, ReceivedStatus, Severity, WebhookStatus
 
 
 class WebhookEvent(WithSequence):
@@ -94,3 +94,22 @@ class InboundMessage(WithId):
     payload: Mapped[dict[str, Any]]
     occurred_at: Mapped[datetime]
     xid: Mapped[int | None] = mapped_column(Xid8, server_default=func.pg_current_xact_id(), index=True)
+
+
+class ReceivedFile(WithId):
+    """A picture, a voice message, a document a person sent: fetched from the provider, kept in DATA_DIR/media."""
+
+    __tablename__ = "received_files"
+    __table_args__ = (Index("ix_received_files_waiting", "next_at", postgresql_where=text("status = 'waiting'")),)
+
+    inbound_id: Mapped[UUID] = mapped_column(ForeignKey("inbound_messages.id", ondelete="CASCADE"), unique=True)
+    provider_id: Mapped[str]  # the provider forgets it after seven days
+    mime_type: Mapped[str | None]
+    filename: Mapped[str | None]  # what the person called a document
+    status: Mapped[ReceivedStatus]
+    bytes: Mapped[int | None]
+    sha256: Mapped[str | None]
+    path: Mapped[str | None]  # null while it is not here
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    next_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    error: Mapped[str | None]  # why it is not here

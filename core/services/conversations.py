@@ -6,21 +6,32 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, Row, Select, func, literal_column, or_, select, text, update
+from sqlalchemy import Boolean, ColumnElement, Select, func, literal_column, or_, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import phone
 from core.consent.gate import SERVICE_WINDOW
+from core.consent.state import HOLD, META_STOP, State, covers
 from core.errors import Conflict, NotFound, RuleViolation
-from core.models import Campaign, Contact, ContactAddress, Conversation, InboundMessage, Message, Sender, User
+from core.models import (
+    Campaign,
+    ConsentState,
+    Contact,
+    ContactAddress,
+    Conversation,
+    InboundMessage,
+    Message,
+    Sender,
+    User,
+)
 from core.models.conversation import POSITIONS
 from core.services import contacts, replies
 from core.services.meanings import Heard
-from core.services.paging import MAX_PAGE, Page, decode, encode, page
+from core.services.paging import Page, page
 from core.services.people import Actor
 from core.settings import Settings
-from core.statuses import ConversationStatus, InboundIntent, ReplyKind, Role
+from core.statuses import ConversationStatus, InboundIntent, ReplyKind, Role, SkipReason
 
 AGENTS = (Role.ADMIN, Role.MARKETER, Role.APPROVER, Role.COMPLIANCE)
 _FOR_PEOPLE = frozenset({InboundIntent.REPLY, InboundIntent.AMBIGUOUS})
@@ -82,6 +93,14 @@ async def hand_over(session: AsyncSession, conversation_id: UUID) -> None:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A purpose, or a scope such as `marketing.*` or `*`, for which nothing may be sent to the person now."""
+
+    purpose: str
+    why: str  # withdrawn, hold, or meta_stop
+
+
+@dataclass(frozen=True)
 class Shown:
     """A conversation as a list shows it."""
 
@@ -92,6 +111,8 @@ class Shown:
     campaign_name: str | None
     assignee: str | None
     last_words: str | None
+    last_type: str | None  # of the same message: text, image, …
+    refusals: list[Refused]
 
     @property
     def window_ends_at(self) -> datetime:
@@ -108,6 +129,7 @@ async def list_page(
     unread: bool,
     words: str | None,
     region: str,
+    contact_id: UUID | None = None,
     limit: int,
     cursor: str | None,
 ) -> Page[Shown]:
@@ -121,6 +143,8 @@ async def list_page(
         statement = statement.where(Conversation.assignee_id.is_(None))
     if unread:
         statement = statement.where(Conversation.unread > 0)
+    if contact_id is not None:
+        statement = statement.where(Conversation.contact_id == contact_id)
     if words and words.strip():
         statement = _found(statement, words.strip(), region)
     found = await page(session, statement, Conversation.position.expression, limit=limit, cursor=cursor)
@@ -149,6 +173,7 @@ async def _shown(session: AsyncSession, found: Sequence[Conversation]) -> list[S
     users = select(User.id, User.name).where(User.id.in_({each.assignee_id for each in found}))
     user_names = {row.id: row.name for row in await session.execute(users)}
     words = await _last_words(session, found)
+    refusals = await _refusals(session, people)
     return [
         Shown(
             conversation=each,
@@ -157,16 +182,50 @@ async def _shown(session: AsyncSession, found: Sequence[Conversation]) -> list[S
             sender_name=senders[each.sender_id],
             campaign_name=campaign_names.get(each.campaign_id) if each.campaign_id else None,
             assignee=user_names.get(each.assignee_id) if each.assignee_id else None,
-            last_words=words.get((each.contact_id, each.sender_id)),
+            last_words=words.get((each.contact_id, each.sender_id), (None, None))[0],
+            last_type=words.get((each.contact_id, each.sender_id), (None, None))[1],
+            refusals=refusals.get(each.contact_id, []),
         )
         for each in found
     ]
 
 
-async def _last_words(session: AsyncSession, found: Sequence[Conversation]) -> dict[tuple[UUID, UUID], str | None]:
+async def _refusals(session: AsyncSession, people: Sequence[UUID]) -> dict[UUID, list[Refused]]:
+    """What each person refused, or is held, by purpose; a purpose inside a wider one that says the same is left out."""
+    states = select(ConsentState).where(ConsentState.contact_id.in_(people)).order_by(ConsentState.purpose)
+    found: dict[UUID, list[Refused]] = {}
+    for row in await session.scalars(states):
+        if why := _why_refused(row):
+            found.setdefault(row.contact_id, []).append(Refused(row.purpose, why))
+    return {
+        contact_id: [
+            one
+            for one in theirs
+            if not any(
+                each != one and covers(each.purpose, one.purpose) and each.why in (one.why, SkipReason.WITHDRAWN)
+                for each in theirs
+            )
+        ]
+        for contact_id, theirs in found.items()
+    }
+
+
+def _why_refused(row: ConsentState) -> str | None:
+    if row.state == State.WITHDRAWN:
+        return SkipReason.WITHDRAWN.value
+    if HOLD in row.overlays:
+        return SkipReason.HOLD.value
+    if any(overlay.startswith(META_STOP) for overlay in row.overlays):
+        return SkipReason.META_STOP.value
+    return None
+
+
+async def _last_words(
+    session: AsyncSession, found: Sequence[Conversation]
+) -> dict[tuple[UUID, UUID], tuple[str | None, str]]:
     people = [each.contact_id for each in found]
     latest = (
-        select(InboundMessage.contact_id, InboundMessage.sender_id, InboundMessage.text)
+        select(InboundMessage.contact_id, InboundMessage.sender_id, InboundMessage.text, InboundMessage.type)
         .where(InboundMessage.contact_id.in_(people), InboundMessage.sender_id.is_not(None))
         .ext(distinct_on(InboundMessage.contact_id, InboundMessage.sender_id))
         .order_by(
@@ -176,7 +235,7 @@ async def _last_words(session: AsyncSession, found: Sequence[Conversation]) -> d
             InboundMessage.id.desc(),
         )
     )
-    return {(row.contact_id, row.sender_id): row.text for row in await session.execute(latest)}
+    return {(row.contact_id, row.sender_id): (row.text, row.type) for row in await session.execute(latest)}
 
 
 async def get(session: AsyncSession, conversation_id: UUID, *, lock: bool = False) -> Conversation:
@@ -190,68 +249,6 @@ async def get(session: AsyncSession, conversation_id: UUID, *, lock: bool = Fals
 async def show(session: AsyncSession, conversation: Conversation) -> Shown:
     (shown,) = await _shown(session, [conversation])
     return shown
-
-
-@dataclass(frozen=True)
-class Line:
-    """One message of a thread, in either direction; `words` is null for media, and once erased."""
-
-    id: UUID
-    is_inbound: bool
-    kind: str  # of an inbound message its type; of ours why it was sent
-    words: str | None
-    status: str | None  # of ours
-    skip_reason: str | None
-    error: str | None
-    intent: str | None  # of an inbound one
-    campaign_name: str | None
-    author: str | None  # who of us wrote it
-    at: datetime
-
-
-# Both tables' ids are UUIDv7 of the same clock, so that one order holds for both.
-_THREAD = text("""
-    SELECT * FROM (
-        SELECT i.id, true AS is_inbound, i.type AS kind, i.text AS words, NULL AS parameters, NULL AS status,
-               NULL AS skip_reason, NULL AS error, i.intent, NULL AS campaign_name, NULL AS author, i.occurred_at AS at
-          FROM inbound_messages i WHERE i.contact_id = :contact AND i.sender_id = :sender
-         UNION ALL
-        SELECT m.id, false, coalesce(r.kind, m.kind), NULL, m.parameters, m.status, m.skip_reason, m.error, NULL,
-               c.name, u.name, coalesce(m.accepted_at, m.queued_at)
-          FROM messages m
-          LEFT JOIN replies r ON r.message_id = m.id
-          LEFT JOIN campaigns c ON c.id = m.campaign_id
-          LEFT JOIN users u ON u.id = r.user_id
-         WHERE m.contact_id = :contact AND m.sender_id = :sender AND NOT m.holdout
-    ) AS line
-     WHERE CAST(:before AS uuid) IS NULL OR line.id < :before
-     ORDER BY line.id DESC LIMIT :limit
-""")
-
-
-async def thread(session: AsyncSession, conversation: Conversation, *, limit: int, cursor: str | None) -> Page[Line]:
-    """What was said in both directions, newest first."""
-    before = decode(cursor) if cursor is not None else None
-    limit = min(limit, MAX_PAGE)
-    asked = {"contact": conversation.contact_id, "sender": conversation.sender_id, "before": before}
-    rows: Sequence[Row[Any]] = (await session.execute(_THREAD, {**asked, "limit": limit + 1})).all()
-    lines = [
-        Line(
-            id=row.id,
-            is_inbound=row.is_inbound,
-            kind=row.kind,
-            words=row.words if row.is_inbound else replies.words_of(row.parameters),
-            status=row.status,
-            skip_reason=row.skip_reason,
-            error=row.error,
-            intent=row.intent,
-            campaign_name=row.campaign_name,
-            author=row.author,
-            at=row.at,
-        )
-        for row in rows[:limit]
-    ]
-    return Page(lines, encode(lines[-1].id) if len(rows) > limit else None)
 
 
 async def answer(

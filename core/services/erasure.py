@@ -35,6 +35,7 @@ from core.models import (
     Message,
     ParkedStatus,
     PendingWithdrawal,
+    ReceivedFile,
     WebhookEvent,
 )
 from core.services import consents, forms, profiles
@@ -203,6 +204,10 @@ _WEBHOOKS = text("""
 
 async def _what_was_said(session: AsyncSession, contact_id: UUID, traces: Traces, erased: Erased) -> None:
     """Blank what the person wrote, and drop the provider's bodies that name them."""
+    theirs = select(InboundMessage.id).where(InboundMessage.contact_id == contact_id)
+    gone = delete(ReceivedFile).where(ReceivedFile.inbound_id.in_(theirs)).returning(ReceivedFile.path)
+    received = [Path(path) for path in await session.scalars(gone) if path]
+    erased.files += received
     anonymous: dict[str, Any] = {"text": None, "payload": {}, "provider_id": func.concat("erased:", InboundMessage.id)}
     inbound = await _changed(
         session, update(InboundMessage).where(InboundMessage.contact_id == contact_id).values(anonymous)
@@ -216,6 +221,7 @@ async def _what_was_said(session: AsyncSession, contact_id: UUID, traces: Traces
     await session.execute(delete(ParkedStatus).where(stored.among(ParkedStatus.id, parked)))
     erased.counts |= {
         "inbound_messages": inbound,
+        "received_files": len(received),
         "webhook_bodies": len(bodies) + len(parked),
         "pending_withdrawals": pending,
     }

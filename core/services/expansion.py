@@ -193,14 +193,30 @@ async def make_test(
     session: AsyncSession, campaign: Campaign, arm: Arm, contact_id: UUID, *, default_zone: str
 ) -> UUID:
     """A test message of one variant to one contact; it counts in no figure and goes before bulk."""
-    person = filled(campaign.id, [arm], Contact.id == contact_id, holdout_bp=0, default_zone=default_zone).subquery()
+    return await make_one(
+        session, MessageKind.TEST, campaign.sender_id, campaign.purpose, arm, contact_id, default_zone=default_zone
+    )
+
+
+async def make_one(
+    session: AsyncSession,
+    kind: MessageKind,
+    sender_id: UUID,
+    purpose: str,
+    arm: Arm,
+    contact_id: UUID,
+    *,
+    default_zone: str,
+) -> UUID:
+    """A message of no campaign to one contact, filled in like a campaign's; returns its id."""
+    person = filled(sender_id, [arm], Contact.id == contact_id, holdout_bp=0, default_zone=default_zone).subquery()
     values: dict[str, ColumnElement[Any]] = {
-        "kind": literal(MessageKind.TEST.value, Text),
-        "priority": literal(PRIORITY[MessageKind.TEST], Integer),
+        "kind": literal(kind.value, Text),
+        "priority": literal(PRIORITY[kind], Integer),
         "contact_id": person.c.contact_id,
-        "sender_id": cast(campaign.sender_id, Uuid()),
+        "sender_id": cast(sender_id, Uuid()),
         "template_version_id": person.c.template_version_id,
-        "purpose": literal(campaign.purpose, Text),
+        "purpose": literal(purpose, Text),
         "category": person.c.category,
         "parameters": person.c.parameters,
         "country": person.c.country,
@@ -214,5 +230,5 @@ async def make_test(
         raise RuleViolation("there is no such contact", field="phone")
     for button, url in arm.links().items():
         await _make_links(session, (Message.id == message_id,), button, url)
-    queue.ring_after_commit(session, queue.SEND_MESSAGES, campaign.sender_id)
+    queue.ring_after_commit(session, queue.SEND_MESSAGES, sender_id)
     return message_id

@@ -10,11 +10,12 @@ import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core import phone
 from core.consent.acts import Act, ActorType, Method
 from core.consent.canonical import timestamp
 from core.consent.state import HOLD, EventType, covers
 from core.consent.upkeep import HOLD_TTL, RESTRICTION
-from core.errors import Conflict
+from core.errors import Conflict, RuleViolation
 from core.keys import Keyring
 from core.services import consents, contacts
 from core.services.paging import MAX_PAGE, Page, decode, encode
@@ -51,17 +52,33 @@ _HOLDS = text("""
       LEFT JOIN consent_evidence e ON e.event_id = held.event_id
      WHERE jsonb_exists(s.overlays, 'hold') AND s.state NOT IN ('withdrawn', 'closed')
        AND (CAST(:after AS uuid) IS NULL OR s.contact_id > :after)
+       AND (CAST(:words AS text) IS NULL
+            OR strpos(lower(c.name), lower(CAST(:words AS text))) > 0
+            OR strpos(lower(CAST(e.payload AS jsonb)->>'message_text'), lower(CAST(:words AS text))) > 0
+            OR EXISTS (SELECT FROM contact_addresses a
+                        WHERE a.contact_id = c.id AND a.closed_at IS NULL AND a.match_key = CAST(:number AS text)))
      ORDER BY s.contact_id, held.event_id IS NULL, s.purpose LIMIT :limit
 """)
 
 
-async def list_page(session: AsyncSession, *, limit: int, cursor: str | None) -> Page[Hold]:
-    """The people on hold, each once, the longest known first."""
+async def list_page(
+    session: AsyncSession, *, words: str | None, region: str, limit: int, cursor: str | None
+) -> Page[Hold]:
+    """The people on hold, each once, the longest known first; `words` is of a name, of what was said, or a number."""
     after = decode(cursor) if cursor is not None else None
     limit = min(limit, MAX_PAGE)
-    rows: Sequence[Row[Any]] = (await session.execute(_HOLDS, {"after": after, "limit": limit + 1})).all()
+    words = (words or "").strip() or None
+    asked = {"after": after, "words": words, "number": _match_key(words, region), "limit": limit + 1}
+    rows: Sequence[Row[Any]] = (await session.execute(_HOLDS, asked)).all()
     shown = [_hold(row) for row in rows[:limit]]
     return Page(shown, encode(shown[-1].contact_id) if len(rows) > limit else None)
+
+
+def _match_key(words: str | None, region: str) -> str | None:
+    try:
+        return phone.parse(words, region=region).match_key if words else None
+    except RuleViolation:
+        return None
 
 
 def _hold(row: Row[Any]) -> Hold:

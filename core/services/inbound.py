@@ -17,7 +17,7 @@ from core.consent.stored import lock_contacts
 from core.errors import RuleViolation
 from core.keys import Keyring
 from core.models import Contact, InboundMessage, Message, MessageEvent, Sender
-from core.services import answers, consents, contacts, conversations, routing, tenures
+from core.services import answers, consents, contacts, conversations, received, routing, tenures
 from core.services.folding import Report, event_key
 from core.services.meanings import BUTTON_TYPES, Heard, Meaning, evidence_of, meaning, narrowing
 from core.settings import Settings
@@ -135,6 +135,7 @@ async def record(
         kept = await _keep(session, inbound, contact.id, credited, said)
         if kept is None:
             continue
+        await received.note(session, kept.id, inbound.type, read(inbound.raw, dict[str, Any]) or {})
         await _seen(session, contact.id, inbound.occurred_at)
         if credited is not None:
             await _note_events(session, inbound, credited, said)

@@ -1,6 +1,6 @@
 """What compliance looks at: how consent stands, whether a campaign was lawful, and who did what."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,19 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent.state import POSITIVE, REVOKING
-from core.models import AuditEntry
+from core.models import (
+    ApiKey,
+    Audience,
+    AuditEntry,
+    Campaign,
+    Hook,
+    Import,
+    Media,
+    RoutingRule,
+    Sender,
+    Template,
+    User,
+)
 from core.services import campaigns
 from core.services.paging import Page, page
 
@@ -131,6 +143,42 @@ async def campaign_proof(session: AsyncSession, campaign_id: UUID) -> Proof:
             "sent after a withdrawal": found.after_withdrawal,
         },
     )
+
+
+# What an entry's object is called; people have no name here: the log holds none.
+_NAMES: dict[str, tuple[type[Any], str]] = {
+    "api_key": (ApiKey, "name"),
+    "audience": (Audience, "name"),
+    "campaign": (Campaign, "name"),
+    "hook": (Hook, "url"),
+    "import": (Import, "filename"),
+    "media": (Media, "filename"),
+    "routing_rule": (RoutingRule, "name"),
+    "sender": (Sender, "name"),
+    "template": (Template, "name"),
+    "user": (User, "name"),
+}
+
+
+async def names_of(session: AsyncSession, entries: Sequence[AuditEntry]) -> dict[tuple[str, str], str]:
+    """(kind, id) → what the object is called now; what was deleted, and people, are left out."""
+    ids: dict[str, set[UUID]] = {}
+    for entry in entries:
+        if entry.object_kind in _NAMES and (number := _uuid(entry.object_id)):
+            ids.setdefault(entry.object_kind, set()).add(number)
+    found: dict[tuple[str, str], str] = {}
+    for kind, wanted in ids.items():
+        model, column = _NAMES[kind]
+        for row in await session.execute(select(model.id, getattr(model, column)).where(model.id.in_(wanted))):
+            found[kind, str(row[0])] = row[1]
+    return found
+
+
+def _uuid(text_: str | None) -> UUID | None:
+    try:
+        return UUID(text_) if text_ else None
+    except ValueError:  # such as `help/en`, which is a name already
+        return None
 
 
 async def audit_log(

@@ -10,10 +10,10 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,6 +23,7 @@ from core.services.paging import Page, page
 from core.statuses import RateCategory
 from core.whatsapp import markets
 
+DEMO = "demo data"  # how the source of made-up prices begins
 MOST = Decimal(1000)  # units of a currency for one message; more is a mistake
 COLUMNS = ("market", "category", "currency", "price", "effective_from")
 MOST_BEFORE_HEADER = 20  # lines of explanation above the provider's table
@@ -102,6 +103,35 @@ async def list_rates(
     if category is not None:
         statement = statement.where(Rate.category == category)
     return await page(session, statement, Rate.id.expression, limit=limit, cursor=cursor)
+
+
+@dataclass(frozen=True)
+class Card:
+    """The prices that came from one source, hold from one day and are in one currency."""
+
+    source: str
+    currency: str
+    effective_from: date
+    markets: int
+    prices: int
+    loaded_at: datetime
+
+
+async def list_cards(session: AsyncSession) -> list[Card]:
+    """Every card of which prices are in force or were, the one that holds from the latest day first."""
+    grouped = (
+        select(
+            Rate.source,
+            Rate.currency,
+            Rate.effective_from,
+            func.count(Rate.market.distinct()),
+            func.count(),
+            func.max(Rate.created_at),
+        )
+        .group_by(Rate.source, Rate.currency, Rate.effective_from)
+        .order_by(Rate.effective_from.desc(), func.max(Rate.created_at).desc())
+    )
+    return [Card(*row) for row in await session.execute(grouped)]
 
 
 def _lines(content: bytes) -> list[list[str]]:

@@ -11,10 +11,10 @@ from uuid import UUID
 from sqlalchemy import delete, func, null, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.models import Export, IdempotencyKey, Import, ImportRow, ParkedStatus, WebhookEvent
+from core.models import Export, IdempotencyKey, Import, ImportRow, ParkedStatus, ReceivedFile, WebhookEvent
 from core.services import forms
 from core.settings import Settings
-from core.statuses import WebhookStatus, WorkStatus
+from core.statuses import ReceivedStatus, WebhookStatus, WorkStatus
 
 KEEP_ANSWERS = timedelta(days=7)  # a program that repeats a POST does so within hours
 OPEN = (WorkStatus.WAITING, WorkStatus.RUNNING)
@@ -27,6 +27,7 @@ async def purge(session: AsyncSession, *, settings: Settings, now: datetime) -> 
         "remembered_answers": await _delete(session, IdempotencyKey, now - KEEP_ANSWERS),
         **await _uploads(session, now - timedelta(days=settings.keep_uploads_days)),
         "form_requests": await forms.forget_unused(session, now=now),
+        "received_files": await _received(session, now - timedelta(days=settings.keep_media_days)),
         "export_files": await _exports(session, now - timedelta(days=settings.keep_exports_days)),
     }
     return {kind: count for kind, count in done.items() if count}
@@ -55,6 +56,17 @@ async def _uploads(session: AsyncSession, before: datetime) -> dict[str, int]:
     blank = update(ImportRow).where(*filled).values(raw=null())
     rows = list(await session.scalars(blank.returning(ImportRow.row_number)))
     return {"import_files": files, "import_rows": len(rows)}
+
+
+async def _received(session: AsyncSession, before: datetime) -> int:
+    """Files people sent; the row stays and says that there was one."""
+    old = (ReceivedFile.path.is_not(None), ReceivedFile.created_at < before)
+    files = 0
+    for received in await session.scalars(select(ReceivedFile).where(*old).with_for_update()):
+        files += _remove(str(received.path))
+        received.status, received.path, received.filename = ReceivedStatus.REMOVED, None, None
+        received.error = "its time is over"
+    return files
 
 
 async def _exports(session: AsyncSession, before: datetime) -> int:

@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
-from core.errors import Conflict, NotFound, RuleViolation
+from core.errors import Conflict, NotFound
 from core.models import Sender
+from core.whatsapp.numbers import Number
 
 CHANGEABLE = frozenset({"name", "messages_per_second", "pause_on_red", "pause_on_orphans"})
 
@@ -21,27 +22,24 @@ async def add(
     *,
     phone_number_id: str,
     waba_id: str,
-    display_number: str,
+    known: Number,
     name: str,
     messages_per_second: int,
 ) -> Sender:
-    """Register one of the organisation's numbers; raises Conflict when it is registered already.
+    """Register one of the organisation's numbers as the provider knows it.
 
-    The display number may be spelled as people write it; it is kept as + and digits.
+    Raises Conflict when it is registered already. The number it shows is kept as + and digits.
     """
-    digits = re.sub(r"[\s()+.-]", "", display_number)
-    if not re.fullmatch(r"\d{6,15}", digits):
-        raise RuleViolation(
-            "a display number has 6 to 15 digits with the country's prefix, such as +49 30 1234567",
-            field="display_number",
-        )
     if await session.scalar(select(Sender.id).where(Sender.phone_number_id == phone_number_id)):
         raise Conflict("this phone number id is registered already")
     sender = Sender(
         phone_number_id=phone_number_id,
         waba_id=waba_id,
-        display_number=f"+{digits}",
+        display_number="+" + re.sub(r"\D", "", known.display_phone_number),
         name=name,
+        verified_name=known.verified_name,
+        quality=known.quality_rating or "UNKNOWN",
+        limit_tier=known.messaging_limit,
         messages_per_second=messages_per_second,
     )
     session.add(sender)

@@ -31,8 +31,10 @@ _MESSAGES = text("""
      WHERE m.contact_id = :contact ORDER BY m.queued_at, m.id
 """)
 _INBOUND = text("""
-    SELECT provider_id AS id, type, intent::text AS intent, text, occurred_at
-      FROM inbound_messages WHERE contact_id = :contact ORDER BY occurred_at, id
+    SELECT i.provider_id AS id, i.type, i.intent::text AS intent, i.text, i.occurred_at, f.filename AS file_name,
+           f.mime_type AS file_type, f.bytes AS file_bytes, f.sha256 AS file_sha256
+      FROM inbound_messages i LEFT JOIN received_files f ON f.inbound_id = i.id AND f.status = 'stored'
+     WHERE i.contact_id = :contact ORDER BY i.occurred_at, i.id
 """)
 _CLICKS = text("""
     SELECT l.url, h.created_at AS occurred_at, h.user_agent, h.is_bot
@@ -87,6 +89,7 @@ async def access(session: AsyncSession, contact_id: UUID, *, settings: Settings,
         "recipients": [f"Meta Platforms (delivery over WhatsApp, {settings.whatsapp_url})"],
         "kept_for": {
             "raw messages of the provider": f"{settings.keep_webhooks_days} days",
+            "files you sent": f"{settings.keep_media_days} days",
             "uploaded files": f"{settings.keep_uploads_days} days",
             "everything else": f"until consent has ended for {settings.keep_evidence_days} days, or you ask",
             "keyed hashes of addresses that must not be messaged": "as long as we send messages",

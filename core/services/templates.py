@@ -82,6 +82,80 @@ def _is_marketing(purpose: str) -> bool:
     return purpose.partition(".")[0] == "marketing"
 
 
+async def save_draft(
+    session: AsyncSession, sender: Sender, definition: Definition, *, created_by: UUID | None
+) -> Current:
+    """Keep a checked definition without telling the provider; it can be submitted or discarded later."""
+    await check(session, definition, sender.waba_id)
+    template = Template(
+        waba_id=sender.waba_id,
+        name=definition.name,
+        language=definition.language,
+        purpose=definition.purpose,
+        category=definition.category,
+        status=TemplateStatus.DRAFT,
+        created_by=created_by,
+    )
+    session.add(template)
+    await session.flush()
+    version = await _add_version(session, template, 1, definition.parameter_format, definition.components)
+    return Current(template, version)
+
+
+async def _draft(session: AsyncSession, template_id: UUID) -> Current:
+    """The draft, locked; raises NotFound, or Conflict when the provider knows it already."""
+    template = await session.get(Template, template_id, with_for_update=True)
+    if template is not None and template.status is not TemplateStatus.DRAFT:
+        raise Conflict(f"this template is {template.status.value}, no draft", status=template.status)
+    return await get(session, template_id)
+
+
+async def submit_draft(
+    session: AsyncSession, client: WhatsAppClient, template_id: UUID, *, header_media: Media | None
+) -> Current:
+    """Send a draft to the provider for review; raises NotFound, Conflict, or RuleViolation with its reason."""
+    current = await _draft(session, template_id)
+    template, version = current.template, current.version
+    definition = Definition(
+        template.name,
+        template.language,
+        template.category,
+        template.purpose,
+        version.parameter_format,
+        list(version.components),
+    )
+    remote = await _create(client, template.waba_id, definition, header_media)
+    template.category = payloads.category_of(remote.category) if remote.category else template.category
+    template.status, template.provider_id = status_of(remote.status), remote.id
+    await session.flush()
+    return current
+
+
+async def discard_draft(session: AsyncSession, template_id: UUID) -> None:
+    """Delete a draft; raises NotFound or Conflict."""
+    await session.delete((await _draft(session, template_id)).template)
+    await session.flush()
+
+
+async def _create(
+    client: WhatsAppClient, waba_id: str, definition: Definition, header_media: Media | None
+) -> payloads.CreatedTemplate:
+    components = definition.components
+    if header_media is not None:
+        handle = await client.upload_sample(Path(header_media.path), header_media.mime_type)
+        components = [_with_sample(component, handle) for component in components]
+    return await client.create_template(
+        waba_id,
+        {
+            "name": definition.name,
+            "language": definition.language,
+            "category": definition.category.upper(),
+            "parameter_format": definition.parameter_format.upper(),
+            "components": components,
+        },
+    )
+
+
 async def submit(
     session: AsyncSession,
     client: WhatsAppClient,
@@ -93,20 +167,7 @@ async def submit(
 ) -> Current:
     """Send the definition to the provider for review and keep it with the provider's verdict so far."""
     await check(session, definition, sender.waba_id)
-    components = definition.components
-    if header_media is not None:
-        handle = await client.upload_sample(Path(header_media.path), header_media.mime_type)
-        components = [_with_sample(component, handle) for component in components]
-    remote = await client.create_template(
-        sender.waba_id,
-        {
-            "name": definition.name,
-            "language": definition.language,
-            "category": definition.category.upper(),
-            "parameter_format": definition.parameter_format.upper(),
-            "components": components,
-        },
-    )
+    remote = await _create(client, sender.waba_id, definition, header_media)
     template = Template(
         waba_id=sender.waba_id,
         name=definition.name,

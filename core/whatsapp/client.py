@@ -201,6 +201,10 @@ class WhatsAppClient:
             )
         return str(msgspec.json.decode(response.content)["id"])
 
+    async def ask(self, node: str, **query: str) -> bytes:
+        """What the provider says about one of its objects; raises RuleViolation with its words, or Unavailable."""
+        return (await self._call("GET", node, params=query)).content
+
     async def upload_sample(self, path: Path, mime_type: str) -> str:
         """Upload a template's header sample; returns the handle its definition cites."""
         if not self.app_id:

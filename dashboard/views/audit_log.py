@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.settings import get_settings
 from dashboard import controls, format, session, words
+from dashboard.oversight_payloads import Entry
 
 KINDS = {
     "": "Everything",
@@ -23,9 +24,21 @@ KINDS = {
     "notice.*": "Notices",
     "purpose.*": "Purposes",
     "user.*": "Users",
+    "key.*": "API keys",
+    "template.*": "Templates",
+    "rates.*": "Rate cards",
     "session.*": "Sign-ins",
     "retention.*": "What was deleted after its time",
 }
+
+
+def _about(entry: Entry) -> str:
+    """What it was done to by name; people only by the end of their id: the log names nobody."""
+    kind = words.OBJECTS.get(entry.object_kind, words.plain(entry.object_kind))
+    if entry.object_name:
+        return f"{kind} {entry.object_name}"
+    return f"{kind} …{entry.object_id[-6:]}" if entry.object_id else kind
+
 
 st.title("Who did what")
 left, right = st.columns(2)
@@ -45,9 +58,7 @@ if page.items:
             "When": [format.instant(entry.at, zone) for entry in page.items],
             "Who": [entry.actor for entry in page.items],
             "What": [words.plain(entry.action.replace(".", " ")) for entry in page.items],
-            "About": [
-                f"{words.plain(entry.object_kind)} {(entry.object_id or '')[-6:]}".strip() for entry in page.items
-            ],
+            "About": [_about(entry) for entry in page.items],
             "Why": [entry.reason or format.DASH for entry in page.items],
         }
     )

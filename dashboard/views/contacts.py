@@ -12,12 +12,14 @@ from dashboard.payloads import Json
 from dashboard.people_payloads import Attribute, Contact, Profile
 
 OFFICERS = frozenset({Role.COMPLIANCE, Role.ADMIN})
+TALKERS = frozenset({Role.ADMIN, Role.MARKETER, Role.APPROVER, Role.COMPLIANCE})
 EDITORS = frozenset({Role.COMPLIANCE, Role.ADMIN, Role.MARKETER})
 SHORTEST_REASON = 5
 GONE = {
     "messages_cancelled": "messages that waited",
     "message_texts": "texts of messages",
     "inbound_messages": "messages they wrote",
+    "received_files": "files they sent",
     "webhook_bodies": "reports of WhatsApp",
     "evidence": "pieces of evidence",
     "addresses": "addresses",
@@ -110,6 +112,16 @@ def _head(profile: Profile, zone: str) -> None:
     ):
         tiles[place].metric(label, value)
     tiles[1].caption(f"{format.count(counts.read)} / {format.count(counts.delivered)} delivered")
+
+
+def _chats(contact_id: str) -> None:
+    """Links to what was said with the person, a conversation per number of ours; for those who have the inbox."""
+    if session.role() not in TALKERS:
+        return
+    found = session.client().conversations(contact_id=contact_id, limit=10).items
+    for row in found:
+        label = "Open the conversation" if len(found) == 1 else f"Open the conversation with {row.sender}"
+        controls.conversation_link(row.id, label)
 
 
 def _permissions(profile: Profile, zone: str) -> None:
@@ -304,6 +316,7 @@ elif st.button("Look for somebody else", key="contact_other", icon=":material/se
 if chosen:
     profile = session.people().profile(chosen)
     _head(profile, zone)
+    _chats(chosen)
     labels = ["Timeline", "Consent", "Details"] + (["Data rights"] if session.role() in OFFICERS else [])
     tabs = st.tabs(labels)
     with tabs[0], session.guard("timeline"):

@@ -1,5 +1,7 @@
 """Who wrote what may have been a stop, and was it one?"""
 
+from functools import partial
+
 import streamlit as st
 
 from core.settings import get_settings
@@ -50,11 +52,19 @@ st.caption(
     "within seven days, it counts as a stop."
 )
 many = st.session_state.setdefault("holds_many", PAGE)
-page = session.client().holds(many)
+query = (st.text_input("Search", key="holds_search", type="search", placeholder="Name, number or words") or "").strip()
+page = session.client().holds(many, query)
 for hold in page.items:
     _card(hold, get_settings().time_zone)
 if not page.items:
-    st.success("Nobody is on hold.")
+    if query:
+        st.info("Nobody on hold fits.")
+    else:
+        st.success("Nobody is on hold.")
+else:
+    controls.csv_button(
+        "Save this list as CSV", partial(session.client().holds_csv, query), "on-hold.csv", key="holds_csv"
+    )
 if page.next and many < 200 and st.button("Show more", key="more_holds"):
     st.session_state["holds_many"] = min(200, many + PAGE)
     st.rerun()

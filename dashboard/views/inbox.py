@@ -1,21 +1,33 @@
 """Who wrote to us, and what do we answer?"""
 
 from datetime import UTC, datetime
+from functools import partial
 
 import streamlit as st
 
 from core.settings import get_settings
-from dashboard import chat, controls, format, markup, session
-from dashboard.chat_payloads import Conversation
+from dashboard import chat, controls, format, markup, parameters, session, words
+from dashboard.chat_payloads import Conversation, Offer
+from dashboard.payloads import Template
 
 PAGE = 20
 LINES = 50
+MOST_PICTURES = 40  # kept in memory while somebody looks
 MOST = 200  # the API's largest page
 SHOWN = {"open": "Open", "mine": "Mine", "nobody": "Unassigned", "closed": "Closed"}
 
 
 def _title(row: Conversation) -> str:
     return row.name or row.phone_masked or "No name"
+
+
+def _filters(shown: str, query: str) -> dict[str, str]:
+    """What the API is asked for; a search looks in open and closed ones."""
+    return {
+        "status": "" if query else "closed" if shown == "closed" else "open",
+        "assignee": {"mine": "me", "nobody": "nobody"}.get(shown, ""),
+        "q": query,
+    }
 
 
 def _controls() -> tuple[str, str]:
@@ -33,11 +45,9 @@ def _controls() -> tuple[str, str]:
 def _list(shown: str, query: str, zone: str) -> str | None:
     """The conversations that fit the controls; returns the chosen one's id."""
     many = st.session_state.setdefault("inbox_many", PAGE)
+    filters = _filters(shown, query)
     found = session.client().conversations(
-        status="" if query else "closed" if shown == "closed" else "open",
-        assignee={"mine": "me", "nobody": "nobody"}.get(shown, ""),
-        q=query,
-        limit=many,
+        status=filters["status"], assignee=filters["assignee"], q=filters["q"], limit=many
     )
     if not found.items:
         st.info("Nothing matches." if query else "Nobody is waiting. When people write, they appear here.")
@@ -47,6 +57,9 @@ def _list(shown: str, query: str, zone: str) -> str | None:
     if found.next and many < MOST and st.button("Show more", key="inbox_more"):
         st.session_state["inbox_many"] = min(MOST, many + PAGE)
         st.rerun()
+    if found.items:
+        read = partial(session.client().conversations_csv, filters)
+        controls.csv_button("Save this list as CSV", read, "conversations.csv", key="inbox_csv")
     return chosen
 
 
@@ -60,11 +73,14 @@ def _row(row: Conversation, zone: str, *, is_chosen: bool) -> None:
             if row.unread:
                 session.client().act_on_conversation(row.id, "read")
             st.rerun()
-        words = (row.last_words or "").replace("\n", " ")
-        st.caption(markup.markdown_text(words[:80] + ("…" if len(words) > 80 else "")) or "*no text*")
+        words_said = (row.last_words or "").replace("\n", " ")
+        short = markup.markdown_text(words_said[:80] + ("…" if len(words_said) > 80 else ""))
+        st.caption(short or f"*{chat.kind_words(row.last_type)}*")
         facts = [format.instant(row.last_inbound_at, zone)]
         facts += [f"about {row.campaign}"] if row.campaign else []
         facts += [row.assignee] if row.assignee else []
+        if row.refusals:
+            facts.append(words.refusal(row.refusals[0].purpose, row.refusals[0].why).lower())
         st.caption(markup.markdown_text(" · ".join(facts)))
 
 
@@ -76,9 +92,12 @@ def _open(conversation_id: str, zone: str) -> None:
     facts += [f"answers the campaign {row.campaign}"] if row.campaign else []
     st.caption(markup.markdown_text(" · ".join(facts)))
     controls.contact_link(row.contact_id)
+    for refused in row.refusals:
+        st.warning(f"{words.refusal(refused.purpose, refused.why)}.", icon=":material/block:")
     _handle(row)
     st.fragment(_lines, run_every=5)(row, zone)
     _answer(row, zone)
+    _template(row, is_open=row.window_ends_at <= datetime.now(UTC))
 
 
 def _lines(row: Conversation, zone: str) -> None:
@@ -87,7 +106,31 @@ def _lines(row: Conversation, zone: str) -> None:
     if page.next and many < MOST and st.button("Earlier messages", key="earlier"):
         st.session_state["lines_many"] = min(MOST, many + LINES)
         st.rerun()
-    st.html(chat.thread(page.items, zone))
+    files = [line for line in page.items if line.file is not None]
+    pictures = {line.id: chat.picture(line, _content(row.id, line.id)) for line in files if chat.is_picture(line)}
+    st.html(chat.thread(page.items, zone, pictures))
+    stored = [line for line in files if line.file and line.file.status == "stored"]
+    if not stored:
+        return
+    with st.popover(f"Files ({len(stored)})", icon=":material/attach_file:"):
+        for line in stored:
+            st.download_button(
+                f"{chat.file_words(line)} · {format.instant(line.at, zone)}",
+                partial(session.client().received_file, row.id, line.id),
+                file_name=chat.file_name(line),
+                mime="application/octet-stream",
+                key=f"file_{line.id}",
+            )
+
+
+def _content(conversation_id: str, line_id: str) -> bytes:
+    """A picture, fetched once while the page is open."""
+    kept: dict[str, bytes] = st.session_state.setdefault("inbox_pictures", {})
+    if line_id not in kept:
+        if len(kept) >= MOST_PICTURES:
+            kept.clear()
+        kept[line_id] = session.client().received_file(conversation_id, line_id)
+    return kept[line_id]
 
 
 def _handle(row: Conversation) -> None:
@@ -119,7 +162,7 @@ def _answer(row: Conversation, zone: str) -> None:
     if row.window_ends_at <= datetime.now(UTC):
         st.info(
             f"Free text was allowed until {format.instant(row.window_ends_at, zone)}, 24 hours after the last message. "
-            "Wait until the person writes again, or reach them with a template in a campaign."
+            "Until the person writes again, only a template can be sent."
         )
         return
     with st.form("answer", clear_on_submit=True, border=False):
@@ -134,6 +177,55 @@ def _answer(row: Conversation, zone: str) -> None:
     elif pressed:
         session.client().answer(row.id, text, controls.once_key(f"answer_{row.id}"))
         controls.done_with(f"answer_{row.id}")
+        st.rerun()
+
+
+def _template(row: Conversation, *, is_open: bool) -> None:
+    """A template to this person: only those the person allows can be chosen."""
+    with st.expander("Send a template", expanded=is_open, key=f"template_{row.id}"), session.guard("template"):
+        offers = session.client().offers(row.id)
+        allowed = [offer for offer in offers if offer.refusal is None]
+        refused = {offer.purpose: offer for offer in offers if offer.refusal is not None}
+        for purpose, offer in refused.items():
+            named = sum(each.purpose == purpose for each in offers)
+            many = "1 template" if named == 1 else f"{named} templates"
+            st.caption(f"{words.purpose(purpose)}: {many} cannot be sent, because {offer.refusal_words}.")
+        if not offers:
+            st.caption("There is no approved template for this number.")
+        if not allowed:
+            return
+        chosen = st.selectbox(
+            "Template",
+            allowed,
+            index=None if len(allowed) > 1 else 0,
+            placeholder="Choose a template",
+            format_func=lambda one: f"{one.name} · {one.language} · {words.purpose(one.purpose).lower()}",
+            key=f"offer_{row.id}",
+        )
+        if chosen is not None:
+            _fill(row, chosen)
+
+
+def _fill(row: Conversation, offer: Offer) -> None:
+    template = Template(
+        offer.template_id,
+        offer.name,
+        offer.language,
+        offer.category,
+        offer.purpose,
+        "approved",
+        offer.components,
+        offer.placeholders,
+    )
+    given, missing = parameters.ask(
+        template, key=f"chat_{row.id}", client=session.client(), sender_id=row.sender_id, given={}, for_one=True
+    )
+    if missing:
+        st.caption(markup.markdown_text(f"Still needed: {', '.join(missing)}."))
+    if st.button("Send the template", type="primary", key="send_template", disabled=bool(missing)):
+        session.client().send_template(row.id, offer.template_id, given, controls.once_key(f"template_{row.id}"))
+        controls.done_with(f"template_{row.id}")
+        st.toast("The template is on its way.")
         st.rerun()
 
 

@@ -65,15 +65,17 @@ def _tiles(campaign: Campaign, zone: str) -> None:
     audience = balance.get("audience", 0)
     waiting = balance.get("queued", 0) + balance.get("sending", 0)
     arrived = balance.get("delivered", 0) + balance.get("read", 0)
-    speed = campaign.throughput.messages_per_second if campaign.throughput else None
-    limit = campaign.throughput.limit_per_second if campaign.throughput else None
-    left, second, third, right = controls.cells(4, min_width=165)
+    is_moving = campaign.status in MOVING  # one that stands still or is over has no speed
+    left, second, *third, right = controls.cells(4 if is_moving else 3, min_width=165)
     left.metric("Status", words.campaign_status(campaign.status))
     second.metric("Still to send", format.count(waiting), help=f"of {format.count(audience)} people in the audience")
-    third.metric("Speed", f"{format.DASH if speed is None else f'{speed:.1f}'} / s")
-    third.caption(
-        f"{format.share((speed or 0) / limit, 0)} of the limit, {limit:g} / s" if limit else "limit not known"
-    )
+    if third:
+        speed = campaign.throughput.messages_per_second if campaign.throughput else None
+        limit = campaign.throughput.limit_per_second if campaign.throughput else None
+        third[0].metric("Speed", f"{format.DASH if speed is None else f'{speed:.1f}'} / s")
+        third[0].caption(
+            f"{format.share((speed or 0) / limit, 0)} of the limit, {limit:g} / s" if limit else "limit not known"
+        )
     right.metric("Arrived", format.share(arrived / audience) if audience else format.DASH)
     right.caption(f"{format.count(arrived)} / {format.count(audience)} people")
     if waiting:

@@ -22,7 +22,13 @@ def _rules(rules: list[RoutingRule], *, may_change: bool) -> None:
         "fits decides. Nobody gets the same answer twice within its pause, and nobody more than eight in an hour."
     )
     if not rules:
-        st.info("There is no rule yet. Everything people write waits in the inbox.")
+        st.info(
+            "There is no rule yet. Everything people write waits in the inbox. With a rule, Kairan answers by itself: "
+            "when a word is written, a button is tapped, it is outside your hours, or somebody writes for the first "
+            "time. A rule can also tag the person, or ask for one of you."
+        )
+        if may_change and st.button("Write the first rule", type="primary", key="first_rule", icon=":material/add:"):
+            st.session_state["first_rule_open"] = True
     for rule in rules:
         with st.container(border=True, key=f"rule_{rule.id}"):
             left, right = st.columns([4, 3], vertical_alignment="center")
@@ -194,7 +200,9 @@ with rules_tab, session.guard("rules"):
     may_change = session.may_run_campaigns()
     _rules(session.client().rules(), may_change=may_change)
     if may_change:
-        with st.expander("New rule", icon=":material/add:"):
+        with st.expander(
+            "New rule", icon=":material/add:", expanded=bool(st.session_state.pop("first_rule_open", False))
+        ):
             _editor(None)
 with try_tab, session.guard("try"):
     _rehearsal()

@@ -1,6 +1,7 @@
 """What did WhatsApp tell us, and did all of it arrive?"""
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -11,6 +12,7 @@ from dashboard import controls, format, session, words
 from dashboard.payloads import AccountEvent, WebhookOverview
 
 PAGE = 20
+MOST = 200  # the API's largest page; a file has them all
 SEVERITIES = {
     "": "All",
     Severity.CRITICAL.value: "Critical",
@@ -62,6 +64,8 @@ def _events(zone: str) -> None:
             "What followed": [event.effect or format.DASH for event in page.items],
         }
     )
+    filters = {"severity": severity or "", "q": found.strip()}
+    _save("account-events", filters)
     if page.next and shown < 200 and st.button("Show more", key="more_events"):
         st.session_state["events_shown"] = min(200, shown + 3 * PAGE)
         st.rerun()
@@ -75,9 +79,10 @@ def _what(event: AccountEvent) -> str:
 def _aside(zone: str) -> None:
     st.subheader("Set aside")
     st.caption("Webhooks that could not be recorded. They are kept, and nothing else waits for them.")
-    page = session.client().webhooks_set_aside(limit=PAGE)
+    query, many = _search("aside", "Part of the reason")
+    page = session.client().webhooks_set_aside(q=query, limit=many)
     if not page.items:
-        st.info("Everything that came could be recorded.")
+        st.info("Nothing matches." if query else "Everything that came could be recorded.")
         return
     controls.table(
         {
@@ -87,8 +92,8 @@ def _aside(zone: str) -> None:
             "Why": [each.error or format.DASH for each in page.items],
         }
     )
-    if page.next:
-        st.caption(f"The newest {PAGE} are shown.")
+    _save("set-aside", {"q": query})
+    _more("aside", page.next, many)
     if session.may_run_campaigns() and st.button("Try these again", key="retry_aside"):
         done = session.client().replay_webhooks({"only_set_aside": True, "dry_run": False})
         st.toast(f"{format.count(done.bodies)} webhooks are being recorded again.")
@@ -100,9 +105,10 @@ def _orphans(zone: str) -> None:
         "A day after it came, a status belongs to no message here. Somebody else sends from your number, without the"
         " consent check. The number stops until you resume it, unless it is set to go on."
     )
-    page = session.client().orphans(limit=PAGE)
+    query, many = _search("orphans", "Part of the message's id")
+    page = session.client().orphans(q=query, limit=many)
     if not page.items:
-        st.info("Every status belongs to a message that Kairan sent.")
+        st.info("Nothing matches." if query else "Every status belongs to a message that Kairan sent.")
         return
     controls.table(
         {
@@ -112,14 +118,35 @@ def _orphans(zone: str) -> None:
             "Message at WhatsApp": [each.wamid for each in page.items],
         }
     )
-    if page.next:
-        st.caption(f"The newest {PAGE} are shown.")
+    _save("orphans", {"q": query})
+    _more("orphans", page.next, many)
+
+
+def _search(part: str, placeholder: str) -> tuple[str, int]:
+    """What is searched for in a part of the page, and how many rows it shows."""
+    query = st.text_input("Find", key=f"{part}_search", placeholder=placeholder) or ""
+    return query.strip(), st.session_state.setdefault(f"{part}_many", PAGE)
+
+
+def _more(part: str, following: str | None, many: int) -> None:
+    if following and many < MOST and st.button("Show more", key=f"more_{part}"):
+        st.session_state[f"{part}_many"] = min(MOST, many + 3 * PAGE)
+        st.rerun()
+
+
+def _save(what: str, filters: dict[str, str]) -> None:
+    read = partial(session.client().webhooks_csv, what, **filters)
+    controls.csv_button("Save as CSV", read, f"{what}.csv", key=f"{what}_csv")
 
 
 def _fields(zone: str) -> None:
     st.subheader("What arrived")
     only_new = st.toggle("Only what Kairan does not know", value=True, key="only_unknown")
-    fields = session.client().webhook_fields(unknown_only=only_new)
+    query, _ = _search("fields", "Part of the field's name")
+    fields = session.client().webhook_fields(unknown_only=only_new, q=query)
+    if not fields and query:
+        st.info("Nothing matches.")
+        return
     if not fields:
         st.info("Kairan knows everything that arrived." if only_new else "Nothing has arrived yet.")
         return
@@ -132,6 +159,7 @@ def _fields(zone: str) -> None:
             "Last": [format.instant(field.last_at, zone) for field in fields],
         }
     )
+    _save("fields", {"q": query} | ({"known": "false"} if only_new else {}))
 
 
 def _replay(zone: str) -> None:

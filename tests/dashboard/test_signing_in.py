@@ -74,7 +74,7 @@ def test_reports_without_a_database_are_one_sentence_too(dashboard: Visit, monke
     assert at.error[0].value == "The reports cannot be read: the database does not answer."
 
 
-REPORTS = {"overview", "campaigns", "live", "results"}
+REPORTS = {"overview", "campaigns", "live", "results", "templates", "numbers", "rates"}
 PEOPLE = {"inbox", "routing", "contacts"}
 
 

@@ -15,7 +15,7 @@ from core.services import people
 from core.settings import Settings
 from core.statuses import Role
 from sandbox.simulation import Sandbox
-from worker import counting, expanding, exporting, hooks, importing, lake, recording, sending
+from worker import counting, expanding, exporting, files, hooks, importing, lake, recording, sending
 from worker.parts import Parts
 
 PASSWORD = "correct horse battery"
@@ -29,6 +29,7 @@ JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "deliver_hooks": hooks.deliver_hooks,
     "verify_ledger": recording.verify_ledger,
     "count_audience": counting.count_audience,
+    "fetch_files": files.fetch_files,
 }
 
 

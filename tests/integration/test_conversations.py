@@ -52,7 +52,7 @@ async def test_a_reply_to_a_campaign_is_read_answered_and_closed(stack: Stack) -
         (False, "person", "Yes, until Sunday."),
         (True, "text", "Hello?"),
         (True, "text", "Is it still available?"),
-        (False, "campaign", None),
+        (False, "campaign", "Hello Ana, everything is 20 % off until Sunday."),
     ]
     assert first[0]["author"] == "Marketer" and first[0]["status"] in ("delivered", "read")
     (row,) = await inbox(stack, assignee="me")
