@@ -371,7 +371,7 @@ async def _evidence(session: AsyncSession, archive: Archive, people: list[UUID],
                 .where(
                     stored.among(ConsentEvidence.contact_id, people[start : start + _PAGE]), ConsentEvent.seq <= size
                 )
-                .order_by(ConsentEvent.seq)
+                .order_by(ConsentEvidence.contact_id, ConsentEvent.seq)  # the order verify.py reads people in
             )
             for event_id, salt, payload in await session.execute(query):
                 entry.write(jcs({"event_id": str(event_id), "salt": salt.hex(), "payload": payload}) + "\n")

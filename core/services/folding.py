@@ -29,9 +29,12 @@ def rank_sql(column: str) -> str:
 
 def event_key(subject: str, kind: EventKind, occurred_at: datetime, discriminator: str = "") -> UUID:
     """The identity of a fact: the same fact reported again has the same key, so it is kept once."""
+    return UUID(hex=_key_text(subject, kind, occurred_at, discriminator))
+
+
+def _key_text(subject: str, kind: EventKind, occurred_at: datetime, discriminator: object) -> str:
     milliseconds = int(occurred_at.timestamp() * 1000)
-    digest = blake2b(f"{subject}|{kind}|{milliseconds}|{discriminator}".encode(), digest_size=16).digest()
-    return UUID(int=int.from_bytes(digest, "big"))
+    return blake2b(f"{subject}|{kind}|{milliseconds}|{discriminator}".encode(), digest_size=16).hexdigest()
 
 
 def array(name: str, kind: TypeEngine[Any]) -> Any:
@@ -59,8 +62,11 @@ class Report(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> UUID:
-        subject = self.wamid or str(self.message_id)
-        return event_key(subject, self.kind, self.occurred_at, str(self.error_code or ""))
+        return UUID(hex=self.key_text)
+
+    @property
+    def key_text(self) -> str:
+        return _key_text(self.wamid or str(self.message_id), self.kind, self.occurred_at, self.error_code or "")
 
 
 _ACCEPT = """
@@ -101,34 +107,49 @@ async def accept(connection: Driver, reports: Sequence[Report], *, now: datetime
 
 # One statement for any number of reports: find the messages, keep each new fact once, and raise each message to
 # the highest rank reported. Rows are locked in the order of their ids, so that two folds never wait in a circle.
+# Most reports differ in their message and instant only, so what else they say is sent once for all that say the same
+# (`said`), prices are looked up once for each country, category and day, and only the reports that found no message
+# come back.
 _FOLD = text(
     f"""
-    WITH named AS (
-        SELECT r.*, coalesce(r.id, (SELECT m.id FROM messages m WHERE m.wamid = r.wamid)) AS found,
-               CASE r.kind WHEN 'rejected' THEN 'failed' WHEN 'played' THEN 'read' ELSE r.kind END AS word
-          FROM unnest(:ids, :wamids, :kinds, :instants, :codes, :errors, :pricing, :charged, :billable, :keys,
-                      :received)
-            AS r(id, wamid, kind, occurred_at, error_code, error, pricing_type, charged_as, billable, event_key,
-                 received_at)),
-    report AS (SELECT n.*, m.queued_on FROM named n JOIN messages m ON m.id = n.found),
+    WITH said AS MATERIALIZED (
+        SELECT s.*, CASE kind WHEN 'rejected' THEN 'failed' WHEN 'played' THEN 'read' ELSE kind END AS word
+          FROM unnest(:kinds, :codes, :errors, :pricing, :charged, :billable, :received) WITH ORDINALITY
+            AS s(kind, error_code, error, pricing_type, charged_as, billable, received_at, number)),
+    named AS MATERIALIZED (
+        SELECT r.place, coalesce(r.id, (SELECT m.id FROM messages m WHERE m.wamid = r.wamid)) AS found,
+               r.wamid, r.occurred_at, r.event_key, s.*, to_char({rank_sql("s.word")}, 'FM000') || s.word AS ranked
+          FROM unnest(:ids, :wamids, :instants, :keys, :said) WITH ORDINALITY
+            AS r(id, wamid, occurred_at, event_key, said, place) JOIN said s ON s.number = r.said),
     locked AS MATERIALIZED (
-        SELECT m.* FROM messages m WHERE m.id IN (SELECT found FROM report) ORDER BY m.id FOR UPDATE),
+        SELECT m.id, m.queued_on, m.country, m.category, m.status, m.wamid, m.accepted_at, m.sent_at, m.delivered_at,
+               m.read_at, m.failed_at, m.error_code, m.error, m.pricing_type, m.cost_micros,
+               {rank_sql("m.status")} AS rank
+          FROM messages m WHERE m.id IN (SELECT found FROM named) ORDER BY m.id FOR UPDATE),
+    report AS MATERIALIZED (
+        SELECT n.*, l.queued_on, coalesce(l.country, '') AS country, l.category, coalesce(n.charged_as, '') AS charged,
+               (n.occurred_at AT TIME ZONE 'UTC')::date AS day,
+               n.billable IS NOT FALSE AND n.pricing_type = 'regular' AS is_charged
+          FROM named n JOIN locked l ON l.id = n.found),
+    price AS MATERIALIZED (
+        SELECT country, charged, category, day,
+               coalesce(price_micros(country, charged, day::timestamp AT TIME ZONE 'UTC'),
+                        price_micros(country, category, day::timestamp AT TIME ZONE 'UTC')) AS micros
+          FROM (SELECT DISTINCT country, charged, category, day FROM report WHERE is_charged) each),
     fact AS (
         INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, error_code, pricing_type,
                                     billable, cost_micros, created_at)
         SELECT DISTINCT ON (r.event_key) r.found, r.queued_on, r.kind, r.occurred_at, r.event_key, r.error_code,
                r.pricing_type, r.billable,
-               CASE WHEN r.pricing_type IS NOT NULL THEN
-                   CASE WHEN r.billable IS NOT FALSE AND r.pricing_type = 'regular'
-                        THEN coalesce(price_micros(l.country, r.charged_as, r.occurred_at),
-                                      price_micros(l.country, l.category, r.occurred_at)) ELSE 0 END END,
+               CASE WHEN r.is_charged THEN p.micros WHEN r.pricing_type IS NOT NULL THEN 0 END,
                coalesce(r.received_at, clock_timestamp())
-          FROM report r JOIN locked l ON l.id = r.found
+          FROM report r LEFT JOIN price p ON r.is_charged AND p.country = r.country AND p.charged = r.charged
+                                         AND p.category = r.category AND p.day = r.day
             ON CONFLICT (event_key) DO NOTHING
      RETURNING message_id, cost_micros, pricing_type),
     raised AS (
-        SELECT found, (array_agg(word ORDER BY {rank_sql("word")} DESC))[1] AS word,
-               max({rank_sql("word")}) AS rank, max(wamid) AS wamid,
+        SELECT found, left(max(ranked COLLATE "C"), 3)::integer AS rank, substr(max(ranked COLLATE "C"), 4) AS word,
+               max(wamid) AS wamid,
                min(occurred_at) FILTER (WHERE word IN ('accepted', 'held')) AS accepted_at,
                min(occurred_at) FILTER (WHERE word = 'sent') AS sent_at,
                min(occurred_at) FILTER (WHERE word = 'delivered') AS delivered_at,
@@ -136,62 +157,81 @@ _FOLD = text(
                min(occurred_at) FILTER (WHERE word = 'failed') AS failed_at,
                min(error_code) FILTER (WHERE word = 'failed') AS error_code,
                min(error) FILTER (WHERE word = 'failed') AS error
-          FROM report WHERE word IN ('accepted', 'held', 'sent', 'delivered', 'read', 'failed') GROUP BY found)
-    UPDATE messages m SET
-           status = CASE WHEN u.rank > {rank_sql("l.status")} THEN u.word ELSE l.status END,
-           lease_until = NULL,
-           wamid = coalesce(l.wamid, u.wamid),
-           accepted_at = least(l.accepted_at, u.accepted_at),
-           sent_at = least(l.sent_at, u.sent_at),
-           delivered_at = least(l.delivered_at, u.delivered_at),
-           read_at = least(l.read_at, u.read_at),
-           failed_at = least(l.failed_at, u.failed_at),
-           error_code = CASE WHEN u.rank > {rank_sql("l.status")} THEN u.error_code ELSE l.error_code END,
-           error = CASE WHEN u.rank > {rank_sql("l.status")} THEN u.error ELSE l.error END,
-           pricing_type = coalesce(l.pricing_type, f.pricing_type),
-           cost_micros = coalesce(l.cost_micros, f.cost_micros)
-      FROM raised u JOIN locked l ON l.id = u.found
-      LEFT JOIN (SELECT message_id, max(cost_micros) AS cost_micros, max(pricing_type) AS pricing_type
-                   FROM fact GROUP BY message_id) f ON f.message_id = u.found
-     WHERE m.id = u.found AND l.status NOT IN ('skipped', 'cancelled')
- RETURNING m.id, m.wamid
+          FROM report WHERE word IN ('accepted', 'held', 'sent', 'delivered', 'read', 'failed') GROUP BY found),
+    moved AS (
+        UPDATE messages m SET
+               status = CASE WHEN u.rank > l.rank THEN u.word ELSE l.status END,
+               lease_until = NULL,
+               wamid = coalesce(l.wamid, u.wamid),
+               accepted_at = least(l.accepted_at, u.accepted_at),
+               sent_at = least(l.sent_at, u.sent_at),
+               delivered_at = least(l.delivered_at, u.delivered_at),
+               read_at = least(l.read_at, u.read_at),
+               failed_at = least(l.failed_at, u.failed_at),
+               error_code = CASE WHEN u.rank > l.rank THEN u.error_code ELSE l.error_code END,
+               error = CASE WHEN u.rank > l.rank THEN u.error ELSE l.error END,
+               pricing_type = coalesce(l.pricing_type, f.pricing_type),
+               cost_micros = coalesce(l.cost_micros, f.cost_micros)
+          FROM raised u JOIN locked l ON l.id = u.found
+          LEFT JOIN (SELECT message_id, max(cost_micros) AS cost_micros, max(pricing_type) AS pricing_type
+                       FROM fact WHERE pricing_type IS NOT NULL GROUP BY message_id) f ON f.message_id = u.found
+         WHERE m.id = u.found AND l.status NOT IN ('skipped', 'cancelled'))
+    SELECT n.place FROM named n WHERE n.found IS NULL OR n.found NOT IN (SELECT id FROM locked)
     """  # noqa: S608 - built from our own status words
 ).bindparams(
     array("ids", Uuid()),
     array("wamids", Text()),
-    array("kinds", Text()),
     array("instants", DateTime(timezone=True)),
+    array("keys", Uuid()),
+    array("said", BigInteger()),
+    array("kinds", Text()),
     array("codes", BigInteger()),
     array("errors", Text()),
     array("pricing", Text()),
     array("charged", Text()),
     array("billable", Boolean()),
-    array("keys", Uuid()),
     array("received", DateTime(timezone=True)),
 )
 
 
-async def fold(session: AsyncSession, reports: Sequence[Report]) -> set[UUID]:
+async def fold(session: AsyncSession, reports: Sequence[Report]) -> list[Report]:
     """Raise messages by what was reported and keep every new fact; in any order, any number of times.
 
-    Returns the ids of the messages found. A report about a message nobody knows changes nothing.
+    Returns the reports about messages nobody knows; those change nothing.
     """
     if not reports:
-        return set()
-    rows = await session.execute(
+        return []
+    numbers: dict[tuple[object, ...], int] = {}
+    said = [numbers.setdefault(_said(report), len(numbers) + 1) for report in reports]
+    kinds, codes, errors, pricing, charged, billable, received = map(list, zip(*numbers, strict=True))
+    strangers = await session.scalars(
         _FOLD,
         {
             "ids": [report.message_id for report in reports],
             "wamids": [report.wamid for report in reports],
-            "kinds": [report.kind.value for report in reports],
             "instants": [report.occurred_at for report in reports],
-            "codes": [report.error_code for report in reports],
-            "errors": [report.error for report in reports],
-            "pricing": [report.pricing_type for report in reports],
-            "charged": [report.pricing_category for report in reports],
-            "billable": [report.billable for report in reports],
-            "keys": [report.key for report in reports],
-            "received": [report.received_at for report in reports],
+            "keys": [report.key_text for report in reports],
+            "said": said,
+            "kinds": kinds,
+            "codes": codes,
+            "errors": errors,
+            "pricing": pricing,
+            "charged": charged,
+            "billable": billable,
+            "received": received,
         },
     )
-    return {row.id for row in rows}
+    return [reports[place - 1] for place in strangers]
+
+
+def _said(report: Report) -> tuple[object, ...]:
+    """What many reports have in common."""
+    return (
+        report.kind,
+        report.error_code,
+        report.error,
+        report.pricing_type,
+        report.pricing_category,
+        report.billable,
+        report.received_at,
+    )

@@ -285,7 +285,7 @@ async def fail_unknown(session: AsyncSession, campaign_id: UUID, *, before: date
     ids = list(await session.scalars(select(Message.id).where(*theirs)))
     now = datetime.now(UTC)
     reports = [Report(EventKind.REJECTED, now, message_id=each, error="given up: no answer ever came") for each in ids]
-    return len(await fold(session, reports))
+    return len(reports) - len(await fold(session, reports))
 
 
 @dataclass(frozen=True)

@@ -192,8 +192,8 @@ async def _apply(session: AsyncSession, those: Sequence[_Waiting], *, keyring: K
 
 async def _fold(session: AsyncSession, reports: Sequence[Report]) -> None:
     """Fold what is ours and park the rest. Nearly every report names one of our messages, so that is tried first."""
-    found = await folding.fold(session, [report for report in reports if report.message_id is not None])
-    doubtful = [report for report in reports if report.message_id not in found]
+    doubtful = [report for report in reports if report.message_id is None]
+    doubtful += await folding.fold(session, [report for report in reports if report.message_id is not None])
     matched, unmatched = await _match(session, doubtful)
     await folding.fold(session, matched)
     await _park(session, unmatched)
