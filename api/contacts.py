@@ -14,7 +14,10 @@ from api.campaign_shapes import MessageOut
 from api.paging import Cursor, Limit, PageOut, Words
 from api.state import Db, Held
 from core.models import ConsentEvent, ConsentState, Contact
-from core.services import consents, contacts, people
+from core.services import consents, contacts, erased, people
+from core.services.erased import Stub
+from core.services.paging import MAX_PAGE
+from core.statuses import DeliveryStatus
 
 
 class ContactOut(Struct):
@@ -105,6 +108,34 @@ class EvidenceOut(Struct):
     evidence: dict[str, Any] | None  # null where there was none, or erasure took it
 
 
+class SentOut(Struct):
+    """A message that was sent to somebody since erased: what it relied on, and no word of what it said."""
+
+    id: UUID
+    campaign_id: UUID | None
+    purpose: str
+    permit_seq: int | None  # the ledger's event it relied on
+    permitted_at: datetime | None
+    status: DeliveryStatus
+
+
+class StubOut(Struct):
+    """What is left of an erased person: their sealed events, and facts about what they were sent."""
+
+    contact_id: UUID
+    erased_at: datetime
+    events: list[dict[str, Any]]
+    messages: list[SentOut]
+
+    @classmethod
+    def of(cls, stub: Stub) -> Self:
+        sent = [
+            SentOut(each.id, each.campaign_id, each.purpose, each.permit_seq, each.permitted_at, each.status)
+            for each in stub.messages
+        ]
+        return cls(stub.contact_id, stub.erased_at, [msgspec.json.decode(each.core) for each in stub.events], sent)
+
+
 class ContactController(Controller):
     path = "/contacts"
     tags = ("Contacts",)
@@ -124,6 +155,25 @@ class ContactController(Controller):
         )
         numbers = await contacts.masked_numbers(session, [contact.id for contact in found.items])
         return PageOut([ContactOut.of(contact, numbers[contact.id]) for contact in found.items], found.next)
+
+    @get("/erased", guards=[CONSENT])
+    async def erased(
+        self,
+        request: AuthedRequest,
+        parts: Held,
+        session: Db,
+        phone: Annotated[str, QueryParameter(max_length=50, description="The number they state, in any spelling")],
+        reason: Annotated[str, QueryParameter(min_length=5, max_length=300, description="Why you look; it is logged")],
+    ) -> list[StubOut]:
+        """Somebody who was erased complains: their sealed consents, and what was sent on them, by the number alone."""
+        stubs = await erased.by_number(
+            session, phone, region=parts.settings.country, keyring=parts.keyring, limit=MAX_PAGE
+        )
+        for stub in stubs:
+            await people.note(
+                session, request.user, "contact.erased_looked_up", "contact", stub.contact_id, reason=reason
+            )
+        return [StubOut.of(stub) for stub in stubs]
 
     @get("/{contact_id:uuid}", guards=[READ_PEOPLE])
     async def read(self, contact_id: FromPath[UUID], session: Db) -> ContactOut:

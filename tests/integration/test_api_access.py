@@ -101,6 +101,7 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /api/audit-log": AUDIT,
     "GET /api/campaigns/{campaign_id}/proof": AUDIT,
     "GET /api/consents/overview": AUDIT,
+    "GET /api/contacts/erased": COMPLIANCE,
     "GET /api/contacts/{contact_id}/access": COMPLIANCE,
     "GET /api/contacts/{contact_id}/portability": COMPLIANCE,
     "GET /api/contacts/{contact_id}/profile": READ_PEOPLE,

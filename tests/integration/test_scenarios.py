@@ -6,9 +6,10 @@ from typing import Any
 from core.clock import utc_now
 from core.services import consents
 from core.statuses import Role
+from core.traces import Traces
 from tests.factories import a_campaign, a_sender, a_template, an_audience, an_import, consenting, csv_of, launched
 from tests.integration.stack import Stack
-from tests.integration.test_erasure import a_package
+from tests.integration.test_erasure import NAME, PHONE, USER_ID, WHY, a_life, a_package
 
 ANA = "+491701234500"
 
@@ -67,3 +68,27 @@ async def test_a_restriction_stops_everything_for_as_long_as_nobody_lifts_it(sta
     assert lifted.json()["state"] == "subscribed"
     assert (await compliance.get("/api/holds")).json()["items"] == []
     assert (await a_package(stack, compliance)).verdict == "PASS"
+
+
+async def test_scenario_60_an_erased_person_who_complains_is_found_by_the_number_they_state(stack: Stack) -> None:
+    person = await a_life(stack)
+    compliance = await stack.sign_in(Role.COMPLIANCE)
+    asked = {"phone": "0151 23456789", "reason": "complaint by letter"}
+    unknown = await compliance.get("/api/contacts/erased", params=asked)
+    await compliance.delete(f"/api/contacts/{person}", params=WHY)
+
+    found = await compliance.get("/api/contacts/erased", params=asked)
+    refused = await stack.client.get("/api/contacts/erased", params=asked)
+
+    assert (unknown.status_code, refused.status_code) == (404, 403)
+    (stub,) = found.json()
+    kinds = [event["event_type"] for event in stub["events"]]
+    assert stub["contact_id"] == person
+    assert kinds[0] == "GRANTED" and kinds[-2:] == ["WITHDRAWN", "ERASED"]
+    grant = stub["events"][0]
+    assert grant["notice_hash"] and grant["collection_point"] == "checkout"
+    (sent,) = stub["messages"]
+    assert sent["permit_seq"] in {event["seq"] for event in stub["events"]} and sent["permitted_at"]
+    assert not Traces.of(numbers=[PHONE], words=[NAME, USER_ID]).within(found.text)
+    log = (await compliance.get("/api/audit-log", params={"action": "contact.erased_looked_up"})).json()["items"]
+    assert [(entry["object_id"], entry["reason"]) for entry in log] == [(person, "complaint by letter")]
