@@ -5,7 +5,7 @@ from dashboard.people_payloads import Happening
 
 KINDS = {
     "consent": "Consent",
-    "inbound": "They wrote",
+    "inbound": "Wrote",
     "click": "Click",
     "order": "Order",
     "refund": "Refund",

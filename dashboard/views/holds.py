@@ -22,9 +22,9 @@ def _card(hold: Hold, zone: str) -> None:
             facts += [f"on hold since {format.instant(hold.placed_at, zone)}"] if hold.placed_at else []
             facts += [f"counts as a stop from {format.instant(hold.decided_at, zone)} on"] if hold.decided_at else []
             st.caption(markup.markdown_text(" · ".join(facts)))
+            controls.contact_link(hold.contact_id)
         with right:
             _buttons(hold)
-            controls.contact_link(hold.contact_id)
 
 
 def _buttons(hold: Hold) -> None:

@@ -88,7 +88,7 @@ def _sync(numbers: list[Number]) -> None:
 
 def _button(place: int) -> Button | None:
     kinds = template_form.BUTTONS
-    left, middle, right = st.columns([2, 2, 3])
+    left, middle, right = controls.cells(3, min_width=125)
     with left:
         kind = st.selectbox(
             f"Button {place + 1}", list(kinds), format_func=kinds.__getitem__, key=f"new_button_{place}"
@@ -137,10 +137,10 @@ def _form() -> Form:
 
 def _new(numbers: list[Number]) -> None:
     with st.expander("Write a new template", icon=":material/add:", key="new_template"):
-        names, right = st.columns([3, 2], gap="large")
+        names, right = controls.cells(2, min_width=400)
         with names:
             name = (st.text_input("Name", key="new_name", placeholder="autumn_sale", max_chars=512) or "").strip()
-            columns = st.columns(3)
+            columns = controls.cells(3, min_width=125)
             with columns[0]:
                 language = st.selectbox("Language", LANGUAGES, key="new_language", accept_new_options=True)
             with columns[1]:

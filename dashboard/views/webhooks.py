@@ -79,8 +79,9 @@ def _what(event: AccountEvent) -> str:
 def _aside(zone: str) -> None:
     st.subheader("Set aside")
     st.caption("Webhooks that could not be recorded. They are kept, and nothing else waits for them.")
-    query, many = _search("aside", "Part of the reason")
+    query, many = _asked("aside")
     page = session.client().webhooks_set_aside(q=query, limit=many)
+    _search("aside", "Part of the reason", shown=bool(page.items or query))
     if not page.items:
         st.info("Nothing matches." if query else "Everything that came could be recorded.")
         return
@@ -105,8 +106,9 @@ def _orphans(zone: str) -> None:
         "A day after it came, a status belongs to no message here. Somebody else sends from your number, without the"
         " consent check. The number stops until you resume it, unless it is set to go on."
     )
-    query, many = _search("orphans", "Part of the message's id")
+    query, many = _asked("orphans")
     page = session.client().orphans(q=query, limit=many)
+    _search("orphans", "Part of the message's id", shown=bool(page.items or query))
     if not page.items:
         st.info("Nothing matches." if query else "Every status belongs to a message that Kairan sent.")
         return
@@ -122,10 +124,16 @@ def _orphans(zone: str) -> None:
     _more("orphans", page.next, many)
 
 
-def _search(part: str, placeholder: str) -> tuple[str, int]:
+def _asked(part: str) -> tuple[str, int]:
     """What is searched for in a part of the page, and how many rows it shows."""
-    query = st.text_input("Find", key=f"{part}_search", placeholder=placeholder) or ""
-    return query.strip(), st.session_state.setdefault(f"{part}_many", PAGE)
+    query = str(st.session_state.get(f"{part}_search") or "").strip()
+    return query, st.session_state.setdefault(f"{part}_many", PAGE)
+
+
+def _search(part: str, placeholder: str, *, shown: bool) -> None:
+    """The box to search in; a list with nothing in it has none."""
+    if shown:
+        st.text_input("Find", key=f"{part}_search", type="search", placeholder=placeholder)
 
 
 def _more(part: str, following: str | None, many: int) -> None:
@@ -142,8 +150,9 @@ def _save(what: str, filters: dict[str, str]) -> None:
 def _fields(zone: str) -> None:
     st.subheader("What arrived")
     only_new = st.toggle("Only what Kairan does not know", value=True, key="only_unknown")
-    query, _ = _search("fields", "Part of the field's name")
+    query, _ = _asked("fields")
     fields = session.client().webhook_fields(unknown_only=only_new, q=query)
+    _search("fields", "Part of the field's name", shown=bool(fields or query))
     if not fields and query:
         st.info("Nothing matches.")
         return
