@@ -173,15 +173,21 @@ _LIKENESS = attrgetter(
 
 
 async def record(
-    session: AsyncSession, acts: Sequence[Act], *, keyring: Keyring, settings: Settings, now: datetime
+    session: AsyncSession,
+    acts: Sequence[Act],
+    *,
+    keyring: Keyring,
+    settings: Settings,
+    now: datetime,
+    registry: Registry | None = None,
 ) -> list[Outcome]:
-    """Record acts in their order, each once; one outcome per act.
+    """Record acts in their order, each once; one outcome per act. Who has read the registry hands it on.
 
     Writes ledger, evidence, state and suppressions together. Raises RuleViolation for an act that can never be
     recorded, NotFound for an unknown contact, Unavailable when the clock stepped back and grants are not accepted;
     then nothing is written.
     """
-    judged = await judge(session, acts, keyring=keyring, settings=settings, now=now)
+    judged = await judge(session, acts, keyring=keyring, settings=settings, now=now, registry=registry)
     await seal(session, judged, keyring=keyring, now=now)
     return judged.outcomes()
 
@@ -194,6 +200,7 @@ async def judge(
     settings: Settings,
     now: datetime,
     newcomers: Sequence[Newcomer] = (),
+    registry: Registry | None = None,
 ) -> Judged:
     """What recording the acts will come to; locks the known contacts and writes nothing. Raises as `record` does.
 
@@ -202,7 +209,7 @@ async def judge(
     made = frozenset(newcomer.contact_id for newcomer in newcomers)
     if not acts:
         return Judged([], [], {}, made)
-    registry = await load_registry(session)
+    registry = registry or await load_registry(session)
     for act in acts:
         check(act, registry.purposes, registry.notices)
     named = dict.fromkeys(act.contact_id for act in acts)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent.acts import MARKETING, WEBHOOK, Act, ActorType, Method
-from core.consent.registry import load_registry
+from core.consent.registry import Registry, load_registry
 from core.consent.state import EventType, is_scope
 from core.consent.stored import lock_contacts
 from core.errors import RuleViolation
@@ -80,14 +80,12 @@ def may_change_consent(parsed: Parsed) -> bool:
     )
 
 
-async def consent_acts(session: AsyncSession, parsed: Parsed, *, now: datetime) -> list[Act]:
+async def consent_acts(session: AsyncSession, parsed: Parsed, *, registry: Registry, now: datetime) -> list[Act]:
     """Every withdrawal, pause and preference one body holds, with its contact found or made."""
     acts: list[Act] = []
-    narrow: dict[str, str] | None = None
+    narrow = narrowing(registry.purposes)
     for inbound in parsed.inbound:
         if meaning(inbound).intent in (InboundIntent.OPT_OUT, InboundIntent.AMBIGUOUS):
-            if narrow is None:
-                narrow = narrowing((await load_registry(session)).purposes)
             contact = await person(session, inbound.wa_id, inbound.user_id, inbound.profile_name, now=now)
             if contact is not None:
                 acts += acts_of(inbound, contact, meaning(inbound, contact.language, narrow))
@@ -95,16 +93,14 @@ async def consent_acts(session: AsyncSession, parsed: Parsed, *, now: datetime) 
         contact = await person(session, preference.wa_id, preference.user_id, None, now=now)
         if contact is not None and preference.value != SIGNUP:
             acts.append(act_of_preference(preference, contact.id))
-    return await _effective(session, [*await tenures.acts(session, now=now), *acts])
+    return _effective(registry, [*await tenures.acts(session, now=now), *acts])
 
 
-async def _effective(session: AsyncSession, acts: Sequence[Act]) -> list[Act]:
+def _effective(registry: Registry, acts: Sequence[Act]) -> list[Act]:
     """The acts, each stop aimed at something: one for a purpose that does not exist ends all marketing."""
-    if all(is_scope(act.purpose) for act in acts):  # nearly every stop: no purpose to look up
-        return list(acts)
-    purposes = (await load_registry(session)).purposes
     return [
-        act if act.purpose in purposes or is_scope(act.purpose) else replace(act, purpose=MARKETING) for act in acts
+        act if act.purpose in registry.purposes or is_scope(act.purpose) else replace(act, purpose=MARKETING)
+        for act in acts
     ]
 
 
@@ -124,7 +120,8 @@ async def record(
     """Keep each message once, credit it, record what it means, and answer it; repeating it changes nothing."""
     if not those:
         return
-    narrow = narrowing((await load_registry(session)).purposes)
+    registry = await load_registry(session)
+    narrow = narrowing(registry.purposes)
     heard: list[Heard] = []
     for inbound in those:
         contact = await person(session, inbound.wa_id, inbound.user_id, inbound.profile_name, now=now)
@@ -143,8 +140,8 @@ async def record(
     acts: list[Act] = []
     for each in heard:
         acts += acts_of(each.inbound, each.contact, each.said)
-    acts = [*await tenures.acts(session, now=now), *await _effective(session, acts)]
-    await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
+    acts = [*await tenures.acts(session, now=now), *_effective(registry, acts)]
+    await consents.record(session, acts, keyring=keyring, settings=settings, now=now, registry=registry)
     for each in heard:
         if each.inbound.type == "system":  # the provider speaks, not the person
             continue

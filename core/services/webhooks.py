@@ -18,6 +18,7 @@ from sqlalchemy.types import BigInteger, LargeBinary, Text, Uuid
 
 from core import queue
 from core.clock import utc_now
+from core.consent.registry import load_registry
 from core.errors import AppError
 from core.keys import Keyring
 from core.models import Message, ParkedStatus, WebhookField
@@ -60,8 +61,9 @@ async def store_with_withdrawals(
         try:
             async with transactions() as session:
                 await session.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-                acts = await inbound.consent_acts(session, parsed, now=now)
-                await consents.record(session, acts, keyring=keyring, settings=settings, now=now)
+                registry = await load_registry(session)
+                acts = await inbound.consent_acts(session, parsed, registry=registry, now=now)
+                await consents.record(session, acts, keyring=keyring, settings=settings, now=now, registry=registry)
                 await store(session, [body])
                 queue.ring_after_commit(session, queue.RECORD_WEBHOOKS)
             return
@@ -74,7 +76,8 @@ async def store_with_withdrawals(
             break
     async with transactions() as session:
         await session.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-        for act in await inbound.consent_acts(session, parsed, now=now):
+        registry = await load_registry(session)
+        for act in await inbound.consent_acts(session, parsed, registry=registry, now=now):
             await consents.pend_withdrawal(session, act.contact_id, act)
         await store(session, [body])
         queue.ring_after_commit(session, queue.RECORD_WEBHOOKS)
