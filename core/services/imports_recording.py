@@ -22,9 +22,9 @@ from core.db import copy_rows
 from core.keys import Keyring
 from core.models import Contact, Import
 from core.services import audiences, consents, contacts, imports, imports_erased
-from core.services.consents import Judged, Newcomer, Outcome
 from core.services.imports_columns import Options
 from core.services.imports_reading import Row, Value
+from core.services.judging import Judged, Newcomer, Outcome, judge
 from core.settings import Settings
 from core.statuses import ImportStatus, MergePolicy
 
@@ -154,7 +154,7 @@ async def prepare_chunk(
         for person in made
         if person.address is not None
     ]
-    judged = await consents.judge(
+    judged = await judge(
         session,
         [act for _, act in acts],
         keyring=desk.keyring,
