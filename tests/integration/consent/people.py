@@ -12,7 +12,7 @@ from core.db import Sessions
 from core.keys import Keyring
 from core.models import Contact, ContactAddress
 from core.services import consents
-from core.services.consents import Outcome
+from core.services.judging import Outcome
 from core.settings import Settings
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -29,7 +29,8 @@ from core.models import (
     Suppression,
 )
 from core.services import consents
-from core.services.consents import NOBODY, Newcomer
+from core.services.consents import NOBODY
+from core.services.judging import Newcomer, judge
 from core.settings import Settings
 from tests.integration.consent.people import NOW, SENDER, World
 
@@ -479,9 +480,7 @@ async def test_new_people_who_say_alike_are_recorded_as_each_of_them_alone_would
     async with world.sessions.begin() as session:
         newcomers = [Newcomer(each, "JP", f"+8180{n:08}") for n, each in enumerate(made)]
         batch = acts(made, "b")
-        judged = await consents.judge(
-            session, batch, keyring=world.keyring, settings=settings, now=NOW, newcomers=newcomers
-        )
+        judged = await judge(session, batch, keyring=world.keyring, settings=settings, now=NOW, newcomers=newcomers)
         assert len(judged.exemplars) < len(batch)
         events = judged.events_of()
         session.add_all([Contact(id=each, country="JP", consent_version=events[each]) for each in made])
