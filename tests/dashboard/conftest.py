@@ -28,6 +28,7 @@ from core.models import (
     Audience,
     Campaign,
     CampaignVariant,
+    Export,
     Import,
     ImportRow,
     Message,
@@ -153,6 +154,8 @@ async def _more_rows(sessions: Sessions) -> None:
                 verdicts={"accepted": 7, "duplicate": 2, "rejected": 1},
             )
         )
+        package = {"kind": "audit", "status": "done", "filters": {}, "path": "gone.zip"}
+        await session.execute(insert(Export).values(**package, reason="asked by many", facts={"people": 1001}))
         await session.execute(
             insert(ImportRow).values(
                 import_id=FILE, row_number=4, verdict="rejected", reason="12 is no phone number", raw={"phone": "12"}

@@ -383,6 +383,18 @@ def test_a_notice_is_proposed_and_waits_for_a_second_person(dashboard: Visit) ->
     assert "I agree to invitations." in "".join(element.value for element in other.get("text"))
 
 
+def test_a_package_of_many_people_waits_for_a_second_person(dashboard: Visit) -> None:
+    reader = dashboard(Role.AUDITOR, "compliance")
+    assert "somebody else has to approve it" in said(reader)
+    at = dashboard(Role.COMPLIANCE, "compliance")
+    approve = next(str(each.key) for each in at.button if str(each.key).startswith("approve_"))
+
+    at.button(key=approve).click().run()
+
+    assert not at.exception and not at.error
+    assert not [each.key for each in at.button if str(each.key).startswith("approve_")]
+
+
 def test_the_log_tells_who_did_what(dashboard: Visit) -> None:
     at = dashboard(Role.AUDITOR, "audit_log")
     assert "Session opened" in said(at)
