@@ -3,8 +3,10 @@
 from datetime import datetime
 from urllib.parse import parse_qs
 
+from msgspec import convert
+
 from core.statuses import Role
-from dashboard import answering, chat
+from dashboard import answering, chat, words
 from dashboard.chat_payloads import Actions, Conditions, Hours, Line
 from tests.dashboard.chat_rows import CHAT, HOOK, RULE, STALE
 from tests.dashboard.conftest import Visit, said
@@ -146,3 +148,53 @@ def test_a_bubble_escapes_and_says_what_has_no_text() -> None:
     line = Line("1", True, "image", datetime.fromisoformat(at))
 
     assert "a picture" in chat.thread([line], "UTC")
+
+
+def test_a_closed_window_leaves_templates_and_the_contact_leads_to_the_chat(busy_dashboard: Visit) -> None:
+    at = busy_dashboard(Role.MARKETER, "inbox")
+    at.query_params["conversation"] = str(STALE)
+    at.run()
+    assert "only a template can be sent" in said(at) and "no approved template" in said(at)
+    link = next(each.proto for each in at.get("page_link") if each.proto.label == "Open the contact")
+
+    at.switch_page("views/contacts.py")
+    at.query_params["contact"] = parse_qs(link.query_string)["contact"][0]
+    at.run()
+
+    assert not at.exception and not at.error
+    back = next(each.proto for each in at.get("page_link") if each.proto.label == "Open the conversation")
+    assert parse_qs(back.query_string)["conversation"] == [str(STALE)]
+
+
+def test_people_on_hold_are_searched(busy_dashboard: Visit) -> None:
+    at = busy_dashboard(Role.COMPLIANCE, "holds")
+    at.text_input(key="holds_search").set_value("no such words").run()
+
+    assert "Nobody on hold fits" in said(at)
+
+
+def test_a_file_is_shown_by_what_became_of_it() -> None:
+    at = datetime.fromisoformat("2026-11-22T12:00:00+00:00")
+
+    def line(status: str, **more: object) -> Line:
+        return convert(
+            {"id": "1", "is_inbound": True, "kind": "image", "at": at, "file": {"status": status} | more}, Line
+        )
+
+    stored = line("stored", mime_type="image/png", bytes=3)
+    assert chat.is_picture(stored)
+    shown = chat.thread([stored], "UTC", {"1": chat.picture(stored, b"abc")})
+    assert 'src="data:image/png;base64,YWJj"' in shown
+    assert not chat.is_picture(line("stored", mime_type="image/svg+xml", bytes=3))
+    assert not chat.is_picture(line("stored", mime_type="image/png", bytes=chat.LARGEST_SHOWN + 1))
+    assert "not fetched" in chat.thread([line("too_large", error="larger than 25 MB")], "UTC")
+    named = line("stored", mime_type="application/pdf", filename="<b>.pdf", bytes=3)
+    assert "&lt;b&gt;.pdf" in chat.thread([named], "UTC")
+    assert chat.file_name(line("stored", mime_type="audio/ogg")) == "image-1.ogg"
+
+
+def test_what_a_person_refused_is_said_in_words() -> None:
+    assert words.refusal("marketing.*", "withdrawn") == "Opted out of all marketing"
+    assert words.refusal("*", "withdrawn") == "Opted out of everything"
+    assert words.refusal("marketing", "meta_stop") == "Stopped marketing inside WhatsApp"
+    assert words.refusal("marketing.*", "hold") == "On hold for all marketing"
