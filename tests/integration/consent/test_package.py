@@ -363,6 +363,20 @@ async def test_a_permission_that_the_ledger_does_not_give_fails(office: Office) 
     assert report.wrong.keys() == {"states"}
 
 
+@pytest.mark.parametrize("name", ["data/consents.csv", "data/sends.csv", "subjects/evidence.ndjson"])
+async def test_a_row_of_somebody_the_ledger_does_not_know_fails(office: Office, name: str) -> None:
+    path, _ = await office.build()
+    files = read(path)
+    lines = files[name].splitlines(keepends=True)
+    known = rows(files, name)[-1]["contact_id"] if name.endswith("csv") else json.loads(lines[-1])["event_id"]
+    files[name] += lines[-1].replace(known.encode(), str(uuid4()).encode())
+
+    report = office.check(write(path, sealed_again(files, office.world.keyring)))
+
+    assert report.wrong.keys() <= {"states", "sends", "evidence"}
+    assert any(name in finding for findings in report.wrong.values() for finding in findings)
+
+
 @pytest.mark.parametrize(
     "case", ["no grant", "another's grant", "after the withdrawal", "withdrawn", "free but all withdrawn"]
 )

@@ -103,6 +103,19 @@ def test_two_programs_agree_on_ties_and_on_the_tolerance(apart: int, source: str
         assert person["marketing"].state() == fold.state("marketing")
 
 
+def test_the_better_grant_stands_whichever_came_first() -> None:
+    person = verify.Person()
+    good, weak = event(EventType.GRANTED, 0, grade=Grade.A), event(EventType.GRANTED, 60, grade=Grade.C)
+    lasting = {"expires_at": T0 + timedelta(days=730)}
+
+    for number, each in enumerate((good, weak), start=1):
+        person.apply(core_of(structs.replace(each, **lasting), number))
+
+    standing = person["marketing"].standing
+    assert standing is not None
+    assert standing.event_id == str(good.event_id)
+
+
 def sealed_core(text: str = "web", **changes: Any) -> str:
     facts: dict[str, Any] = {
         "actor_type": "data_subject",
