@@ -31,7 +31,7 @@ subjects/              what proves the events of these people; erased people hav
 registries/            the notices that were shown and the purposes they were for
 In the CSV files an apostrophe stands before text that a spreadsheet would run as a formula; telephone numbers have
 none.
-You are welcome to write your own verifier: verify.py is short on purpose.
+You are welcome to write your own verifier, or to read this one: it is a single file.
 """
 
 
