@@ -12,6 +12,7 @@ from core.consent import ledger
 from core.models import Sender
 from core.queue import transaction
 from core.services import consents, integrity, webhook_log, webhooks
+from core.services.webhook_reading import Reader
 from worker.parts import Parts
 from worker.throttle import count_inbound, throughput
 
@@ -21,15 +22,18 @@ log = structlog.get_logger()
 async def record_webhooks(ctx: dict[str, Any]) -> int:
     """Record every waiting body, in order of arrival; returns how many."""
     parts: Parts = ctx["parts"]
-    total = 0
-    while not parts.stopping.is_set():
-        async with transaction(parts.sessions, parts.doorbell) as session:
-            done = await webhooks.record_waiting(session, keyring=parts.keyring, settings=parts.settings)
-        if done.inbound:
-            await _make_room(parts, done.inbound)
-        total += done.bodies
-        if not done.bodies:
-            return total
+    total, reader = 0, Reader(parts.sessions)
+    try:
+        while not parts.stopping.is_set():
+            async with transaction(parts.sessions, parts.doorbell) as session:
+                done = await webhooks.record_waiting(session, reader, keyring=parts.keyring, settings=parts.settings)
+            if done.inbound:
+                await _make_room(parts, done.inbound)
+            total += done.bodies
+            if not done.bodies:
+                break
+    finally:
+        await reader.close()
     return total
 
 

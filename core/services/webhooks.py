@@ -1,6 +1,5 @@
 """Webhook bodies: stored raw, opt-outs in force before the answer, then folded into rows in order of arrival."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -24,16 +23,15 @@ from core.keys import Keyring
 from core.models import Message, ParkedStatus, WebhookField
 from core.services import account_events, consents, folding, inbound, moves
 from core.services.folding import Report, array
+from core.services.webhook_reading import Reader, Waiting
 from core.settings import Settings
-from core.whatsapp.webhooks import Parsed, parse
+from core.whatsapp.webhooks import Parsed
 
 log = structlog.get_logger()
 
 LOCK_TIMEOUT = "2s"
 LOCK_NOT_AVAILABLE = "55P03"
 TRIES = 3
-BATCH_BODIES = 2000  # recorded in one transaction at most, and
-BATCH_BYTES = 3 << 20  # their bytes: about ten thousand statuses
 BATCH_PARKED = 1000
 STOPPED_MARKETING = 131050
 
@@ -92,36 +90,12 @@ class Recorded:
     inbound: Counter[str] = field(default_factory=Counter)  # messages people wrote, by the number they wrote to
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    id: int
-    parsed: Parsed
-    is_first: bool  # false for a replay: what it says was counted before
-
-
-_NEXT = text(
-    f"""
-    SELECT e.id, e.body, e.created_at, e.recorded_at IS NULL AS is_first FROM webhook_events e
-      JOIN (SELECT id, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS before
-              FROM (SELECT id, body FROM webhook_events WHERE status = 'waiting' ORDER BY id LIMIT {BATCH_BODIES}) w) n
-        ON n.id = e.id AND n.before < {BATCH_BYTES}
-     ORDER BY e.id
-    """  # noqa: S608 - built from constants
-)
-
-
-async def record_waiting(session: AsyncSession, *, keyring: Keyring, settings: Settings) -> Recorded:
+async def record_waiting(session: AsyncSession, reader: Reader, *, keyring: Keyring, settings: Settings) -> Recorded:
     """Fold the next waiting bodies in one transaction; 0 bodies when nothing waits or another worker is at it."""
     mine = await session.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('webhooks'))"))
-    if not mine:
+    waiting = await reader.next(session) if mine else []
+    if not waiting:
         return Recorded(0, 0)
-    rows = (await session.execute(_NEXT)).all()
-    if not rows:
-        return Recorded(0, 0)
-    # Ten thousand statuses take a tenth of a second to read: in a thread, so that requests under way go on.
-    waiting = await asyncio.to_thread(
-        lambda: [_Waiting(row.id, parse(row.body, received_at=row.created_at), row.is_first) for row in rows]
-    )
     bad = {each.id: each.parsed.problem for each in waiting if each.parsed.problem is not None}
     good = [each for each in waiting if each.parsed.problem is None]
     try:
@@ -165,7 +139,7 @@ async def _mark(session: AsyncSession, done: Sequence[int], bad: dict[int, str])
         log.warning("webhooks.set_aside", webhook_ids=sorted(bad)[:20], count=len(bad))
 
 
-async def _apply(session: AsyncSession, those: Sequence[_Waiting], *, keyring: Keyring, settings: Settings) -> None:
+async def _apply(session: AsyncSession, those: Sequence[Waiting], *, keyring: Keyring, settings: Settings) -> None:
     now = utc_now()
     bodies = [each.parsed for each in those]
     reports = [report for parsed in bodies for report in parsed.reports]
