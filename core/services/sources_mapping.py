@@ -68,7 +68,7 @@ class Person:
 
     given: dict[str, Any]
     member: bool | None
-    key: str | None  # match key of the number
+    key: str | None  # match key of the number, or the user id
 
 
 Item = Person | Sale
@@ -149,7 +149,9 @@ def _person(values: Mapping[str, Any], region: str) -> Person:
     if attributes:
         given["attributes"] = attributes
     number = given.get("phone")
-    key = phone.parse(number, region=given.get("country") or region).match_key if number is not None else None
+    key: str | None = given.get("user_id")
+    if number is not None:
+        key = phone.parse(number, region=given.get("country") or region).match_key
     return Person(given, _truth("member", values.get("member")), key)
 
 
