@@ -16,8 +16,7 @@ from core.errors import Conflict, NotFound, RuleViolation
 from core.keys import Keyring
 from core.models import InboundDelivery, InboundSource
 from core.services import audiences, sources_mapping
-from core.services.paging import Page, page
-from core.services.sources_mapping import Reading
+from core.services.paging import Page, decode, page
 from core.statuses import AudienceKind, Membership, SourceMakes, SourceScheme, TakenStatus
 
 MOST_SOURCES = 100
@@ -201,10 +200,6 @@ async def remove(session: AsyncSession, source_id: UUID) -> None:
     await session.flush()
 
 
-def reading_of(source: InboundSource) -> Reading:
-    return sources_mapping.compiled(source.makes, source.mapping, source.items)
-
-
 async def deliveries(
     session: AsyncSession,
     source_id: UUID,
@@ -233,8 +228,11 @@ async def delivery(session: AsyncSession, source_id: UUID, delivery_id: UUID, *,
     return found
 
 
-async def waiting(session: AsyncSession, source_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
+async def waiting(session: AsyncSession, source_id: UUID, *, cursor: str | None, limit: int) -> list[UUID]:
     """Deliveries whose body is kept because something in it did not take effect, oldest first."""
+    after = decode(cursor) if cursor is not None else None
+    if isinstance(after, int):
+        raise RuleViolation("the cursor is not one of ours", field="cursor")
     kept = [InboundDelivery.source_id == source_id, InboundDelivery.body.is_not(None)]
     if after is not None:
         kept.append(InboundDelivery.id > after)

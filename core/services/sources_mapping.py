@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
 from typing import Any
 from uuid import UUID
 
@@ -241,7 +241,7 @@ def _micros(value: Any) -> int:
     wrong = RuleViolation("amount must be a number such as 12.50", field="amount")
     try:
         amount = Decimal(_text("amount", value)) * MICROS
-    except InvalidOperation as bad:
+    except (InvalidOperation, Overflow) as bad:
         raise wrong from bad
     if not amount.is_finite() or abs(amount) > 10**18:
         raise wrong

@@ -7,7 +7,7 @@ the mapping was mended. Consent is never granted here: it needs evidence a webho
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,7 @@ from core.keys import Keyring
 from core.models import InboundDelivery, InboundSource
 from core.services import attributes, audiences, conversions, imports_erased, sources_mapping, upserts
 from core.services.conversions import Sale
+from core.services.sources import Wanted
 from core.services.sources_mapping import Item, Person, Reading
 from core.settings import Settings
 from core.statuses import Membership, TakenStatus
@@ -79,7 +80,8 @@ class Target:
     membership: Membership | None
 
 
-def target_of(source: InboundSource) -> Target:
+def target_of(source: InboundSource | Wanted) -> Target:
+    """Raises RuleViolation for a mapping that cannot be read with."""
     reading = sources_mapping.compiled(source.makes, source.mapping, source.items)
     return Target(reading, source.region, source.audience_id, source.membership)
 
@@ -90,6 +92,11 @@ def key_of(given: str | None, body: bytes) -> str:
     if given and len(given) <= MAX_KEY and given.isprintable():
         return given
     return "sha256:" + hashlib.sha256(given.encode() if given else body).hexdigest()
+
+
+def target_with(source: InboundSource, mapping: Mapping[str, str], items: str | None) -> Target:
+    """The source's target with another mapping; raises RuleViolation for one that cannot be read with."""
+    return replace(target_of(source), reading=sources_mapping.compiled(source.makes, mapping, items))
 
 
 # Erasure takes it exclusively: a body on its way cannot bring back, or keep, what is being erased.
@@ -116,10 +123,20 @@ async def take(session: AsyncSession, source: InboundSource, key: str, body: byt
 
 async def replay(session: AsyncSession, source: InboundSource, delivery_id: UUID, means: Means) -> Result:
     """Try a kept body again; raises RuleViolation when none is kept any more."""
-    await session.execute(_SHARED)
-    row = await session.get_one(InboundDelivery, delivery_id, with_for_update=True, populate_existing=True)
-    if row.body is None:
+    result = await replay_if_kept(session, source, delivery_id, means)
+    if result is None:
         raise RuleViolation("nothing is kept of this delivery: it took effect, or its body was deleted")
+    return result
+
+
+async def replay_if_kept(
+    session: AsyncSession, source: InboundSource, delivery_id: UUID, means: Means
+) -> Result | None:
+    """Try a kept body again; None when it is gone."""
+    await session.execute(_SHARED)
+    row = await session.get(InboundDelivery, delivery_id, with_for_update=True, populate_existing=True)
+    if row is None or row.body is None:
+        return None
     return await _settle(session, source, row, row.body, means, again=True)
 
 
