@@ -113,9 +113,7 @@ async def _checked(session: AsyncSession, wanted: Wanted, *, own: UUID | None) -
 
 async def _check_membership(session: AsyncSession, wanted: Wanted) -> None:
     if (wanted.audience_id is None) != (wanted.membership is None):
-        raise RuleViolation(
-            "an audience needs a membership (add, remove or mapped), and no other way", field="membership"
-        )
+        raise RuleViolation("an audience and a membership (add, remove or mapped) go together", field="membership")
     if (wanted.membership is Membership.MAPPED) != ("member" in wanted.mapping):
         raise RuleViolation("membership is mapped when, and only when, member is mapped", field="membership")
     if wanted.audience_id is None:

@@ -345,7 +345,8 @@ async def test_opted_out_people_stay_so_and_erased_ones_do_not_come_back(
     bob, ana = await person(stack, BOB), await person(stack, ANA)
     assert bob is not None and ana is not None
     compliance = await stack.sign_in(Role.COMPLIANCE)
-    stop = {"contact_id": bob["id"], "purpose": "marketing", "type": "WITHDRAWN", "method": "phone", "source": "test"}
+    stop = {"phone": BOB, "action": "opt_out", "source_record_id": "call-1", "method": "call"}
+    stop["occurred_at"] = utc_now().isoformat()
     withdrawn = await compliance.post("/api/consents", json=stop)
     assert withdrawn.is_success, withdrawn.text
     erased = await compliance.delete(f"/api/contacts/{ana['id']}", params={"reason": "she asked for it"})

@@ -47,7 +47,7 @@ def test_a_path_finds_what_is_there(expression: str, value: Any) -> None:
     ["", " ", ".a", "a.", "a..b", "a[", "a[-1]", "a[x]", "a b", "a[0]b", "a |", "+ a", "a" * 501, '["a"', "a=b"],
 )
 def test_what_is_no_path_is_refused_with_its_place(wrong: str) -> None:
-    with pytest.raises(RuleViolation, match="^mapping[.]name"):
+    with pytest.raises(RuleViolation, match=r"^mapping\.name"):
         paths.parse(wrong, place="mapping.name")
 
 
