@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
+from core.settings import get_settings
 from dashboard import controls, session, words
 from dashboard.payloads import Json
 from dashboard.sources_client import Field, Source, Tried
@@ -98,7 +99,7 @@ def _wanted(source: Source | None, fields: list[Field], tag: str) -> Json:
             (source.region if source else None) or "",
             key=f"source_region_{tag}",
             max_chars=2,
-            placeholder="DE",
+            placeholder=get_settings().country,
         )
     filled = {"items": items.strip() or None, "region": region.strip().upper() or None}
     lists = _membership(source, tag) if makes == "contact" else {}
@@ -215,4 +216,4 @@ def show(tried: Tried) -> None:
 
 
 def _values(values: dict[str, Any] | None) -> str:
-    return json.dumps(values, ensure_ascii=False)[1:-1] if values else ""
+    return json.dumps(values, ensure_ascii=False)[1:-1] if values else "nothing"

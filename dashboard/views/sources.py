@@ -99,12 +99,16 @@ def _log(source: Source, zone: str, *, may_change: bool) -> None:
             "What": [", ".join(f"{count:,} {name}" for name, count in row.counts.items()) for row in page.items],
             "Why not": [row.reason or "" for row in page.items],
             "Tries": [str(row.tries) for row in page.items],
-            "Id": [row.key for row in page.items],
+            "Id": [_short(row.key) for row in page.items],
         }
     )
     controls.pager(page.next, cursors, key=f"source_pages_{source.id}")
     if may_change:
         _again(source, [row for row in page.items if row.kept], zone)
+
+
+def _short(key: str) -> str:
+    return key if len(key) <= 16 else f"…{key[-12:]}"
 
 
 def _again(source: Source, kept: list[Taken], zone: str) -> None:
@@ -120,7 +124,7 @@ def _again(source: Source, kept: list[Taken], zone: str) -> None:
         key=f"source_chosen_{source.id}",
     )
     with st.container(horizontal=True, gap="small"):
-        look = st.button("Show what it sent", key=f"source_look_{source.id}", help="Who looked is on record.")
+        look = st.button("Show its body", key=f"source_look_{source.id}", help="Who looked is on record.")
         one = st.button("Try this one again", key=f"source_one_{source.id}")
         every = st.button("Try all again", key=f"source_all_{source.id}", type="primary")
     if look:

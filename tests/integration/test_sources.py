@@ -4,7 +4,9 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import httpx
 import msgspec
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from core.clock import utc_now
+from core.db import make_engine
 from core.services import sources
 from core.statuses import Role
 from tests.factories import an_import, consenting, csv_of
@@ -456,3 +460,20 @@ async def test_the_log_is_forgotten_after_its_time(stack: Stack, admin: httpx.As
         forgotten = await sources.forget_old(session, utc_now())
 
     assert forgotten == 1 and await log(admin, source) == []
+
+
+async def test_without_a_database_the_sender_is_asked_to_come_again(stack: Stack, admin: httpx.AsyncClient) -> None:
+    source = await a_source(admin)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    engine = make_engine(f"postgresql://kairan@127.0.0.1:{port}/nothing")
+    parts = stack.api.state.parts
+    stack.api.state.parts = replace(parts, sessions=async_sessionmaker(engine, expire_on_commit=False))
+    try:
+        away = await post(stack, source, {"phone": BOB})
+    finally:
+        stack.api.state.parts = parts
+        await engine.dispose()
+
+    assert away.status_code == 503 and (await post(stack, source, {"phone": BOB})).status_code == 200
