@@ -45,9 +45,12 @@ from api.replies import HoldController, WordingController
 from api.routing import RoutingController
 from api.senders import SenderController
 from api.session import SessionController
+from api.source_door import AT_ONCE, IN_LINE, SourceDoorController
+from api.sources import SourceController
 from api.state import Parts, provide_now, provide_parts, provide_session
 from api.stats import StatsController
 from api.templates import MediaController, TemplateController
+from api.turns import Turns
 from api.webhook_log import WebhookLogController
 from api.webhooks import WebhookController, WithDoor
 from core import queue
@@ -102,6 +105,7 @@ def create_app(
             ConversationSendController,
             RoutingController,
             HookController,
+            SourceController,
             OversightController,
             IntegrityController,
             DraftController,
@@ -115,7 +119,15 @@ def create_app(
         ],
     )
     return WithDoor(
-        route_handlers=[api, WebhookController, LinkController, FormPageController, HealthController, _docs_assets()],
+        route_handlers=[
+            api,
+            WebhookController,
+            SourceDoorController,
+            LinkController,
+            FormPageController,
+            HealthController,
+            _docs_assets(),
+        ],
         dependencies={
             "session": Provide(provide_session),
             "parts": Provide(provide_parts, sync_to_thread=False),
@@ -174,6 +186,7 @@ def _running(
         async with parts.sessions.begin() as session:
             await consents.ensure_defaults(session, settings, keyring=parts.keyring, now=utc_now())
         app.state.parts, app.state.ingest = parts, Ingest(parts.sessions, parts.ringer)
+        app.state.source_turns = Turns(AT_ONCE, IN_LINE)
         app.state.ingest.start()
         try:
             yield

@@ -13,7 +13,6 @@ from msgspec import Meta, Struct, field
 from api.auth import AUDIT, CONSENT, EVERYBODY, READ_PEOPLE, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
-from api.sentences import COUNTRY
 from api.state import Db, Held, Now
 from core.consent.acts import MARKETING, Act, ActorType, Method
 from core.consent.state import EventType, Grade, State, is_scope
@@ -21,6 +20,7 @@ from core.errors import RuleViolation
 from core.models import Checkpoint, Export, Notice, Purpose
 from core.services import consents, contacts, exports, people
 from core.services.people import Actor
+from core.shapes import COUNTRY
 from core.statuses import WorkStatus
 
 

@@ -10,11 +10,11 @@ from msgspec import Meta, Struct
 
 from api.auth import MARKETING, AuthedRequest
 from api.idempotency import once
-from api.sentences import CURRENCY
 from api.state import Db, Held, Now
 from core.errors import RuleViolation
 from core.services import conversions
 from core.services.conversions import Sale
+from core.shapes import CURRENCY
 from core.statuses import ConversionKind
 
 

@@ -19,7 +19,7 @@ from api.auth import MARKETING, READ_PEOPLE, AuthedRequest
 from api.downloads import csv_stream, line
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
-from api.sentences import COUNTRY, decoding_error
+from api.sentences import decoding_error
 from api.state import Db, Held, Now, Parts
 from core import tabular
 from core.consent.registry import load_registry
@@ -29,6 +29,7 @@ from core.services import attributes, audiences, imports, people
 from core.services.imports_columns import HEADERS, Options, checked_zone, mapped_columns
 from core.services.imports_reading import LEFT_OUT, Row, Value, preview
 from core.services.imports_recording import DOWNLOADED
+from core.shapes import COUNTRY
 from core.statuses import AudienceKind, ImportStatus, MergePolicy
 from core.tabular import Format
 

@@ -13,18 +13,14 @@ from api.auth import READ_PEOPLE, AuthedRequest, allow
 from api.contacts import ContactOut, StateOut
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
-from api.sentences import COUNTRY
 from api.state import Db, Held, Now
 from core.errors import RuleViolation
 from core.models import AttributeDefinition, Contact
 from core.services import attributes, contacts, merging, people, profiles, upserts
+from core.shapes import Country, Language, Name, Zone
 from core.statuses import AttributeKind, Role
 
 WRITE_PEOPLE = allow(Role.MARKETER, Role.COMPLIANCE)
-Name = Annotated[str, Meta(max_length=200)]
-Language = Annotated[str, Meta(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*(?!\n)$", max_length=35)]
-Country = Annotated[str, Meta(pattern=COUNTRY)]
-Zone = Annotated[str, Meta(max_length=64)]
 Tags = Annotated[list[str], Meta(max_length=profiles.MAX_TAGS)]
 
 

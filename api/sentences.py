@@ -8,11 +8,10 @@ import re
 from msgspec import Struct
 
 from api.bodies import OWN_WORDS
+from core.shapes import COUNTRY, CURRENCY
 
 # Texts described by a pattern, and what they look like: the pattern itself tells a person little.
 # `(?!\n)$` because a bare $ also matches before a line break at the end.
-COUNTRY = r"^[A-Z]{2}(?!\n)$"
-CURRENCY = r"^[A-Z]{3}(?!\n)$"
 DIGITS = r"^[0-9]{1,32}(?!\n)$"
 SPELLED_NUMBER = r"^[0-9 ()+./-]{6,30}(?!\n)$"
 LANGUAGE = r"^[a-z]{2,3}(_[A-Z]{2})?(?!\n)$"

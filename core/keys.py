@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core.consent.canonical import checkpoint_body, opened_note, public_bytes, signed_note
 from core.errors import SettingsError
@@ -94,6 +95,23 @@ class Keyring:
         """The key that signs what is sent to a webhook address: derived, so that no database holds it."""
         message = _SEPARATOR.join((b"hook", hook_id.encode(), str(version).encode()))
         return hmac.digest(self._idempotency, message, "sha256")
+
+    def source_secret(self, source_id: str, version: int) -> bytes:
+        """The key another system signs with when it writes to us; derived like those of webhooks we send."""
+        message = _SEPARATOR.join((b"source", source_id.encode(), str(version).encode()))
+        return hmac.digest(self._idempotency, message, "sha256")
+
+    def seal_secret(self, source_id: str, secret: str) -> bytes:
+        """Another system's own secret so that only this keyring opens it (AES-256-GCM, nonce first)."""
+        nonce = secrets.token_bytes(12)
+        return nonce + AESGCM(self._sealing()).encrypt(nonce, secret.encode(), source_id.encode())
+
+    def open_secret(self, source_id: str, sealed: bytes) -> str:
+        """What `seal_secret` sealed for this source; raises InvalidTag for anything else."""
+        return AESGCM(self._sealing()).decrypt(sealed[:12], sealed[12:], source_id.encode()).decode()
+
+    def _sealing(self) -> bytes:
+        return hmac.digest(self._idempotency, b"seal" + _SEPARATOR + b"source", "sha256")
 
     def sign(self, message: bytes) -> bytes:
         return self._signing.sign(message)

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         False, description="Let webhooks we send go to http:// and to addresses inside your own network"
     )
     lake_interval_s: int = Field(60, ge=5, description="Seconds between refreshes of the lake")
-    keep_webhooks_days: int = Field(90, ge=1, description="How long the provider's raw bodies are kept")
+    keep_webhooks_days: int = Field(90, ge=1, description="How long raw bodies of webhooks are kept")
     keep_uploads_days: int = Field(90, ge=1, description="How long uploaded files and rejected rows are kept")
     keep_media_days: int = Field(90, ge=1, description="How long files people sent are kept")
     keep_exports_days: int = Field(30, ge=1, description="How long finished audit packages are kept")

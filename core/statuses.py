@@ -350,6 +350,37 @@ class HookStatus(StrEnum):
     FAILED = "failed"
 
 
+class SourceScheme(StrEnum):
+    """How another system signs what it posts to us."""
+
+    STANDARD = "standard"  # Standard Webhooks: id, timestamp and body
+    HMAC_HEX = "hmac_hex"  # the body alone, as GitHub does: `sha256=<hex>`
+    HMAC_BASE64 = "hmac_base64"  # the body alone, as Shopify does
+
+
+class SourceMakes(StrEnum):
+    """What another system's webhook becomes here."""
+
+    CONTACT = "contact"
+    ORDER = "order"
+
+
+class Membership(StrEnum):
+    """What a webhook does with its people's place on a list; mapped: its field `member` says it."""
+
+    ADD = "add"
+    REMOVE = "remove"
+    MAPPED = "mapped"
+
+
+class TakenStatus(StrEnum):
+    """A webhook another system sent: everything in it took effect, some of it, or nothing."""
+
+    APPLIED = "applied"
+    PARTLY = "partly"
+    FAILED = "failed"
+
+
 class RequestKind(StrEnum):
     """What a person may ask about their data (GDPR articles 15 to 18, 20 and 21)."""
 

@@ -49,6 +49,7 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("Compliance", "audit_log", "Who did what", COMPLIANCE, True),
     ("Operations", "webhooks", "Webhooks we receive", EVERYBODY_BUT_AUDITOR, True),
     ("Operations", "hooks", "Webhooks we send", {R.ADMIN, R.MARKETER, R.ANALYST}, True),
+    ("Operations", "sources", "Webhooks from others", {R.ADMIN, R.MARKETER, R.ANALYST}, True),
     ("Settings", "numbers", "Numbers", CAMPAIGN_READERS, True),
     ("Settings", "rates", "Rate cards", CAMPAIGN_READERS, True),
     ("Settings", "users", "Users", {R.ADMIN}, True),

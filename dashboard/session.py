@@ -17,6 +17,7 @@ from dashboard.api_client import ApiClient
 from dashboard.oversight_client import OversightClient
 from dashboard.payloads import User
 from dashboard.people_client import PeopleClient
+from dashboard.sources_client import SourcesClient
 
 _TOKEN, _USER, _FAREWELL = "session_token", "session_user", "session_farewell"
 _CODE, _ASKED, _DROP = "session_code", "session_asked", "session_drop"
@@ -36,6 +37,11 @@ def people() -> PeopleClient:
 def oversight() -> OversightClient:
     """The compliance desk's part of the API, as the signed-in person."""
     return OversightClient(data.http(get_settings().own_api_url), st.session_state.get(_TOKEN))
+
+
+def sources() -> SourcesClient:
+    """The API of webhooks from other systems, as this person sees it."""
+    return SourcesClient(data.http(get_settings().own_api_url), st.session_state.get(_TOKEN))
 
 
 def admin() -> AdminClient:

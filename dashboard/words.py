@@ -182,6 +182,7 @@ OBJECTS = {
     "reply_text": "Wording",
     "routing_rule": "Rule",
     "sender": "Number",
+    "source": "Webhook source",
 }
 
 REPLIES = {

@@ -25,6 +25,7 @@ from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
 from core.models.reply import Reply, ReplyText
 from core.models.request import DataRequest
 from core.models.sender import Sender
+from core.models.source import InboundDelivery, InboundSource
 from core.models.template import Media, Template, TemplateVersion
 from core.models.webhook import (
     AccountEvent,
@@ -64,7 +65,9 @@ __all__ = [
     "Import",
     "ImportChange",
     "ImportRow",
+    "InboundDelivery",
     "InboundMessage",
+    "InboundSource",
     "LakeHead",
     "LedgerAnchor",
     "LedgerCheck",

@@ -5,7 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Select, Text, Uuid, and_, case, cast, exists, func, literal, not_, select, text, true
+from sqlalchemy import (
+    ARRAY,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    literal,
+    not_,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -13,7 +29,7 @@ from sqlalchemy.orm import aliased
 from core import queue
 from core.audience import Rule, compile_rule, places, references, with_rules
 from core.consent.state import HOLD, META_STOP, UNREACHABLE, State, scopes_of
-from core.consent.stored import among_page
+from core.consent.stored import among, among_page
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import (
     Audience,
@@ -22,6 +38,7 @@ from core.models import (
     ConsentState,
     Contact,
     ContactAddress,
+    InboundSource,
     PendingWithdrawal,
     Purpose,
 )
@@ -74,6 +91,9 @@ async def remove(session: AsyncSession, audience_id: UUID) -> None:
     campaign = await session.scalar(select(Campaign.name).where(Campaign.audience_id == audience_id).limit(1))
     if campaign is not None:
         raise Conflict(f"the campaign {campaign} uses this audience")
+    source = await session.scalar(select(InboundSource.name).where(InboundSource.audience_id == audience_id).limit(1))
+    if source is not None:
+        raise Conflict(f"the webhooks of {source} fill this audience: change that source first")
     if users := await _using(session, audience_id):
         raise Conflict(f"the audience {users[0].name} uses this one")
     await session.delete(audience)
@@ -187,6 +207,12 @@ async def add_members(
         rows = select(literal(audience_id, Uuid), everybody, literal(import_id, Uuid))
         columns = ("audience_id", "contact_id", "import_id")
         await session.execute(insert(AudienceMember).from_select(columns, rows).on_conflict_do_nothing())
+
+
+async def remove_members(session: AsyncSession, audience_id: UUID, contact_ids: Sequence[UUID]) -> None:
+    """Take people off a static list; those not on it stay as they are."""
+    on = (AudienceMember.audience_id == audience_id, among(AudienceMember.contact_id, contact_ids))
+    await session.execute(delete(AudienceMember).where(*on))
 
 
 async def members(session: AsyncSession, audience_id: UUID, *, limit: int, cursor: str | None) -> Page[Contact]:

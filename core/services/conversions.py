@@ -46,7 +46,7 @@ async def record(
 ) -> Recorded:
     """Keep each sale once; raises RuleViolation naming the item that cannot be right."""
     for at, sale in enumerate(sales):
-        _check(sale, f"items[{at}]", currency, now)
+        check(sale, f"items[{at}]", currency, now)
     people = await _people(session, sales, region)
     values = [
         {
@@ -65,7 +65,8 @@ async def record(
     return Recorded(len(kept), len(sales) - len(kept), sum(person is None for person in kept))
 
 
-def _check(sale: Sale, place: str, currency: str, now: datetime) -> None:
+def check(sale: Sale, place: str, currency: str, now: datetime) -> None:
+    """Raises RuleViolation, naming `place`, for a sale that cannot be right."""
     if sale.currency != currency:
         raise RuleViolation(f"{place}.currency is {sale.currency}; amounts are reported in {currency}", field=place)
     if sale.occurred_at > now + CLOCK_TOLERANCE:

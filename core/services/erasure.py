@@ -38,7 +38,7 @@ from core.models import (
     ReceivedFile,
     WebhookEvent,
 )
-from core.services import consents, forms, profiles
+from core.services import consents, forms, profiles, sources_taking
 from core.services.people import Actor
 from core.settings import Settings
 from core.statuses import DeliveryStatus, WebhookStatus, WorkStatus
@@ -77,6 +77,7 @@ async def erase(
     Raises NotFound; Conflict when they are erased already, or while a message to them is on its way, webhooks about
     them are not recorded yet, or an import or export is at work that may hold them.
     """
+    await sources_taking.keep_out(session)
     ids = await profiles.same_person(session, contact_id)
     if contact_id not in await stored.lock_contacts(session, ids):
         raise NotFound("no such contact", contact_id=str(contact_id))
@@ -222,7 +223,7 @@ async def _what_was_said(session: AsyncSession, contact_id: UUID, traces: Traces
     erased.counts |= {
         "inbound_messages": inbound,
         "received_files": len(received),
-        "webhook_bodies": len(bodies) + len(parked),
+        "webhook_bodies": len(bodies) + len(parked) + await sources_taking.forget_person(session, traces),
         "pending_withdrawals": pending,
     }
 

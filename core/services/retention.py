@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, null, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.models import Export, IdempotencyKey, Import, ImportRow, ParkedStatus, ReceivedFile, WebhookEvent
-from core.services import forms
+from core.services import forms, sources
 from core.settings import Settings
 from core.statuses import ReceivedStatus, WebhookStatus, WorkStatus
 
@@ -24,6 +24,7 @@ async def purge(session: AsyncSession, *, settings: Settings, now: datetime) -> 
     """Delete what is past its time, counted per kind; kinds with nothing to delete are left out."""
     done = {
         "webhook_bodies": await _webhooks(session, now - timedelta(days=settings.keep_webhooks_days)),
+        "inbound_deliveries": await sources.forget_old(session, now - timedelta(days=settings.keep_webhooks_days)),
         "remembered_answers": await _delete(session, IdempotencyKey, now - KEEP_ANSWERS),
         **await _uploads(session, now - timedelta(days=settings.keep_uploads_days)),
         "form_requests": await forms.forget_unused(session, now=now),
