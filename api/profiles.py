@@ -208,6 +208,7 @@ class ProfileController(Controller):
                 [_given(item) for item in data.items],
                 await attributes.definitions(session),
                 region=parts.settings.country,
+                keyring=parts.keyring,
             )
             tally = {verdict.value: 0 for verdict in upserts.Verdict}
             for row in rows:

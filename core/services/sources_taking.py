@@ -204,7 +204,7 @@ async def apply(
             people = [(result, item) for result, item in good if isinstance(item, Person)]
             sales = [(result, item) for result, item in good if isinstance(item, Sale)]
             extra = await _sales(session, sales, region, means)
-            await _people(session, people, region, target)
+            await _people(session, people, region, target, means.keyring)
     except DataError:
         return Result(TakenStatus.FAILED, "a number or a time in it is out of range")
     return _summed(results, extra)
@@ -226,10 +226,11 @@ async def _without_erased(
 
 
 async def _people(
-    session: AsyncSession, people: Sequence[tuple[ItemResult, Person]], region: str, target: Target
+    session: AsyncSession, people: Sequence[tuple[ItemResult, Person]], region: str, target: Target, keyring: Keyring
 ) -> None:
     definitions = await attributes.definitions(session)
-    rows = await upserts.upsert(session, [item.given for _, item in people], definitions, region=region)
+    given = [item.given for _, item in people]
+    rows = await upserts.upsert(session, given, definitions, region=region, keyring=keyring)
     moves: dict[UUID, bool] = {}
     for (result, item), row in zip(people, rows, strict=True):
         result.verdict, result.reason, result.contact_id = row.verdict.value, row.reason, row.contact_id

@@ -15,9 +15,10 @@ from core import phone
 from core.attributes import Definition
 from core.consent.stored import among
 from core.errors import Conflict, RuleViolation
+from core.keys import Keyring
 from core.models import Contact, ContactAddress
 from core.phone import Phone
-from core.services import profiles
+from core.services import imports_erased, profiles
 
 MOST = 10_000
 Given = Mapping[str, Any]
@@ -52,9 +53,15 @@ class _Person:
 
 
 async def upsert(
-    session: AsyncSession, items: Sequence[Given], definitions: Mapping[str, Definition], *, region: str
+    session: AsyncSession,
+    items: Sequence[Given],
+    definitions: Mapping[str, Definition],
+    *,
+    region: str,
+    keyring: Keyring,
 ) -> list[Row]:
-    """One row per item, in their order; a rejected item changes nothing and stops no other.
+    """One row per item, in their order; a rejected item changes nothing and stops no other. Nobody who was erased
+    comes back this way.
 
     Each item names its person by `phone` or `user_id`. The last of several items of one person counts.
     Raises Conflict when somebody else makes one of the people at this moment.
@@ -66,6 +73,11 @@ async def upsert(
             good.append(_person(at, given, region))
         except RuleViolation as wrong:
             verdicts[at] = Row(Verdict.REJECTED, reason=wrong.message)
+    gone = await imports_erased.keys_gone(session, {person.key for person in good}, keyring)
+    for person in good:
+        if person.key in gone:
+            verdicts[person.at] = Row(Verdict.REJECTED, reason=imports_erased.WHY)
+    good = [person for person in good if person.key not in gone]
     owners = await _owners(session, [person.key for person in good])
     fresh: dict[str, Contact] = {}
     for person in good:

@@ -359,6 +359,8 @@ async def test_opted_out_people_stay_so_and_erased_ones_do_not_come_back(
     both = [await post(stack, source, {"phone": each, "name": "x"}, delivery=each) for each in (BOB, ANA)]
 
     assert [answer.json()["counts"] for answer in both] == [{"updated": 1}, {"erased": 1}]
+    upserted = await stack.client.post("/api/contacts/bulk", json={"items": [{"phone": ANA}]})
+    assert upserted.json()["rows"][0]["verdict"] == "rejected"
     states = (await stack.client.get(f"/api/contacts/{bob['id']}/consents")).json()["states"]
     assert {row["state"] for row in states if row["purpose"] == "marketing"} == {"withdrawn"}
     assert await person(stack, ANA) is None
