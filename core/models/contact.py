@@ -20,6 +20,7 @@ class Contact(WithId):
         Index("ix_contacts_attributes", "attributes", postgresql_using="gin"),
         Index("ix_contacts_tags", "tags", postgresql_using="gin"),
         Index("ix_contacts_merged_into", "merged_into", postgresql_where=text("merged_into IS NOT NULL")),
+        {"postgresql_with": {"fillfactor": 85}},  # every consent raises the version, beside the row
     )
 
     name: Mapped[str | None]

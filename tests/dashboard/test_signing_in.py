@@ -81,7 +81,7 @@ PEOPLE = {"inbox", "routing", "contacts"}
 @pytest.mark.parametrize(
     ("role", "pages"),
     [
-        (Role.ANALYST, REPORTS | {"webhooks", "hooks"}),
+        (Role.ANALYST, REPORTS | {"webhooks", "hooks", "sources"}),
         (Role.AUDITOR, {"consent_figures", "compliance", "registry", "audit_log"}),
         (
             Role.COMPLIANCE,
@@ -92,7 +92,10 @@ PEOPLE = {"inbox", "routing", "contacts"}
         (Role.APPROVER, REPORTS | PEOPLE | {"webhooks"}),
         (
             Role.MARKETER,
-            REPORTS | PEOPLE | {"new_campaign", "review", "audiences", "imports", "forms", "webhooks", "hooks"},
+            REPORTS
+            | PEOPLE
+            | {"new_campaign", "review", "audiences", "imports", "forms"}
+            | {"webhooks", "hooks", "sources"},
         ),
     ],
 )
