@@ -85,6 +85,18 @@ async def fetch(session: AsyncSession, statement: str, *values: object) -> list[
     return rows
 
 
+MANY = 500  # values of one statement from which on its plan matters more than the time to make it
+
+
+async def plan_anew(session: AsyncSession) -> None:
+    """Plan every statement of this transaction for the tables as they are now.
+
+    For work on thousands of values at once: a plan kept from when a table was small reads all of it for each of them,
+    until the server analyses it again.
+    """
+    await session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+
+
 async def copy_rows(session: AsyncSession, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Put rows into a table by COPY, in the session's transaction; JSON as text.
 

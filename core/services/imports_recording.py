@@ -18,7 +18,7 @@ from core.consent.acts import MARKETING, Act, ActorType, Method
 from core.consent.imports import ImportOutcome, RowFacts, classify
 from core.consent.registry import Registry, load_registry
 from core.consent.state import EventType, Grade, covers, is_scope
-from core.db import copy_rows
+from core.db import copy_rows, plan_anew
 from core.keys import Keyring
 from core.models import Contact, Import
 from core.services import audiences, consents, contacts, imports, imports_erased
@@ -131,6 +131,7 @@ async def prepare_chunk(
     Holds every lock of the chunk but those of the import and of the ledger's head. Raises IntegrityError when somebody
     else is making the same contact.
     """
+    await plan_anew(session)
     registry = await load_registry(session)
     verdicts = _Verdicts(job)
     good: list[Row] = []

@@ -17,7 +17,7 @@ from core.consent.canonical import evidence_commitment, evidence_text, timestamp
 from core.consent.registry import Registry, load_registry
 from core.consent.sealed import Core
 from core.consent.state import Change, Event, EventType, Fold, Grade, Permission, State
-from core.db import fetch
+from core.db import MANY, fetch, plan_anew
 from core.errors import NotFound, Unavailable
 from core.keys import Keyring
 from core.settings import Settings
@@ -149,6 +149,8 @@ async def judge(
     made = frozenset(newcomer.contact_id for newcomer in newcomers)
     if not acts:
         return Judged([], [], {}, made)
+    if len(acts) >= MANY:
+        await plan_anew(session)
     registry = registry or await load_registry(session)
     for act in acts:
         check(act, registry.purposes, registry.notices)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import phone
 from core.attributes import Definition
 from core.consent.stored import among
+from core.db import MANY, plan_anew
 from core.errors import Conflict, RuleViolation
 from core.keys import Keyring
 from core.models import Contact, ContactAddress
@@ -66,6 +67,8 @@ async def upsert(
     Each item names its person by `phone` or `user_id`. The last of several items of one person counts.
     Raises Conflict when somebody else makes one of the people at this moment.
     """
+    if len(items) >= MANY:
+        await plan_anew(session)
     verdicts: list[Row | None] = [None] * len(items)
     good: list[_Person] = []
     for at, given in enumerate(items):
