@@ -127,7 +127,8 @@ async def _loop(stack: Stack, count: int) -> float:
     async with stack.sessions() as session:
         for n in range(count):
             number = phone.parse(f"+4917{n:09}", region="DE")
-            known = select(ContactAddress.contact_id).where(ContactAddress.match_key == number.match_key)
+            owner = (ContactAddress.match_key == number.match_key, ContactAddress.closed_at.is_(None))
+            known = select(ContactAddress.contact_id).where(*owner)
             if await session.scalar(known) is None:
                 contact = Contact(name=f"Person {n}", language="de", country=number.country, attributes={"n": n})
                 session.add(contact)
