@@ -5,12 +5,12 @@ does for days. So a slow database costs time, and never memory or a body that wa
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 
+from api.turns import Turns
 from core import queue
 from core.db import Sessions
 from core.errors import Unavailable
@@ -49,8 +49,7 @@ class Ingest:
         self.waiting_bytes = 0
         self.arrived = asyncio.Event()
         self.committed = asyncio.Event()
-        self.speaking = asyncio.Semaphore(MOST_SPEAKING)
-        self.speakers = 0
+        self.speaking = Turns(MOST_SPEAKING, MOST_SPEAKING_WAITING)
         self.stopping = False
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -77,18 +76,6 @@ class Ingest:
         self.waiting_bytes += len(body)
         self.arrived.set()
         await item.stored
-
-    @asynccontextmanager
-    async def in_turn(self) -> AsyncIterator[None]:
-        """A turn for a body that needs a transaction of its own; raises Unavailable when too many wait for theirs."""
-        if self.speakers >= MOST_SPEAKING_WAITING:
-            raise Unavailable("too many webhooks are waiting; send it again")
-        self.speakers += 1
-        try:
-            async with self.speaking:
-                yield
-        finally:
-            self.speakers -= 1
 
     async def _commit_all(self) -> None:
         while not self.stopping or self.waiting:

@@ -13,16 +13,16 @@ class Turns:
     def __init__(self, at_once: int, waiting: int) -> None:
         self._free = asyncio.Semaphore(at_once)
         self._most = at_once + waiting
-        self._here = 0
+        self.here = 0
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Raises Unavailable when the line is full."""
-        if self._here >= self._most:
+        if self.here >= self._most:
             raise Unavailable("too many webhooks are waiting; send it again")
-        self._here += 1
+        self.here += 1
         try:
             async with self._free:
                 yield
         finally:
-            self._here -= 1
+            self.here -= 1

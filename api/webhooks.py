@@ -136,7 +136,7 @@ async def _keep(body: bytes, parts: Parts, ingest: Ingest) -> None:
         parsed = parse(body, received_at=now)
         if inbound.may_change_consent(parsed):
             try:
-                async with asyncio.timeout(ANSWER_WITHIN_S), ingest.in_turn():
+                async with asyncio.timeout(ANSWER_WITHIN_S), ingest.speaking.turn():
                     await webhooks.store_with_withdrawals(
                         lambda: transaction(parts.sessions, parts.ringer),
                         body,

@@ -84,10 +84,10 @@ async def _lock(session: AsyncSession) -> None:
 
 async def test_withdrawals_beyond_the_bound_are_refused_at_once(stack: Stack) -> None:
     ingest: Ingest = stack.api.state.ingest
-    ingest.speakers = door.MOST_SPEAKING_WAITING
+    ingest.speaking.here = door.MOST_SPEAKING + door.MOST_SPEAKING_WAITING
     answer = await deliver(stack, a_body(change(messages=[said("STOP")])))
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    ingest.speakers = 0
+    ingest.speaking.here = 0
     # What people say without withdrawing anything shares a commit like a status.
     assert (await deliver(stack, a_body(change(messages=[said("hello")])))).status_code == 200
     assert await count(stack, "webhook_events") == 1
