@@ -13,7 +13,7 @@ from api.state import Parts
 from core import live
 from core.errors import RuleViolation
 from core.models import Campaign, Message
-from core.services import audiences, campaigns, canary, filling, links, senders
+from core.services import audiences, campaigns, canary, filling, links, progress, senders
 from core.services.campaigns import Plan, VariantPlan
 from core.services.canary import CanaryPlan, Thresholds
 from core.services.stops import stops
@@ -345,7 +345,7 @@ async def common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict[
     """What list items and the detail share, in four statements for any number of campaigns."""
     ids = [campaign.id for campaign in those]
     statuses = await campaigns.shown_statuses(session, those)
-    balances = await campaigns.balances(session, ids)
+    balances = await progress.balances(session, ids)
     variants = await campaigns.variants(session, ids)
     names = await audiences.names(session, [campaign.audience_id for campaign in those])
     return [
@@ -382,15 +382,15 @@ async def detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: d
     """The campaign with everything that is asked of it while it runs."""
     await session.flush()
     moment = await live.look(parts.valkey, campaign.sender_id)
-    pace = await campaigns.pace(session, campaign, now=now)
-    waiting = await campaigns.waiting(session, campaign, live=moment, now=now)
-    failures = await campaigns.failures_by_code(session, campaign.id)
+    pace = await progress.pace(session, campaign, now=now)
+    waiting = await progress.waiting(session, campaign, live=moment, now=now)
+    failures = await progress.failures_by_code(session, campaign.id)
     sender = await senders.get(session, campaign.sender_id)
     return CampaignDetailOut(
         **(await common(session, [campaign]))[0],
         sender_name=sender.name,
         stops=[StopOut(**vars(stop)) for stop in stops(campaign, sender)],
-        skipped=await campaigns.skipped_by_reason(session, campaign.id),
+        skipped=await progress.skipped_by_reason(session, campaign.id),
         failures=[
             FailureOut(code, explain(code).meaning, explain(code).after_giving_up, n) for code, n in failures.items()
         ],

@@ -23,7 +23,7 @@ from core.models import (
     Template,
     User,
 )
-from core.services import campaigns
+from core.services import campaigns, progress
 from core.services.paging import Page, page
 
 DAYS = 90
@@ -134,7 +134,7 @@ async def campaign_proof(session: AsyncSession, campaign_id: UUID) -> Proof:
         sent=found.sent,
         allowed=totals.allowed,
         unsent=totals.unsent,
-        by_reason=await campaigns.skipped_by_reason(session, campaign_id),
+        by_reason=await progress.skipped_by_reason(session, campaign_id),
         erased=found.erased,
         faults={
             "sent without a permit": found.without_permit,

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import template
 from core.errors import Conflict
 from core.models import Campaign, Purpose, Rate
-from core.services import allowance, audiences, campaigns, expansion, senders
+from core.services import allowance, audiences, campaigns, expansion, progress, senders
 from core.services.allowance import Allowance
 from core.services.expansion import Preview
 from core.statuses import CampaignStatus, Category, TemplateStatus
@@ -57,7 +57,7 @@ async def review(
     variants = (await campaigns.variants(session, [campaign.id]))[campaign.id]
     labels = {each.variant.id: each.variant.label for each in variants}
     to_send = sum(tally.recipients.values())
-    speed = (await campaigns.pace(session, campaign, now=now)).limit_per_second
+    speed = await progress.limit_per_second(session, campaign)
     start = max(now, campaign.send_at) if campaign.send_at else now
     budget = await allowance.look(session, None)
     found: dict[str, Any] = {

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
+from api.source_door import AT_ONCE, IN_LINE
 from core.clock import utc_now
 from core.db import make_engine
 from core.services import sources
@@ -390,13 +391,16 @@ async def test_a_source_that_is_off_or_unknown_is_not_there(stack: Stack, admin:
 
 async def test_too_many_at_once_are_asked_to_come_again(stack: Stack, admin: httpx.AsyncClient) -> None:
     source = await a_source(admin)
-    turns = stack.api.state.source_turns
-    turns._here = turns._most
+    async with stack.sessions() as session:
+        await session.execute(text("LOCK TABLE contacts IN ACCESS EXCLUSIVE MODE"))
+        room = AT_ONCE + IN_LINE
+        sent = [asyncio.create_task(post(stack, source, {"phone": BOB}, delivery=f"d{n}")) for n in range(room + 1)]
+        (refused,), waiting = await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
 
-    full = await post(stack, source, {"phone": BOB})
-    turns._here = 0
-
-    assert full.status_code == 503 and (await post(stack, source, {"phone": BOB})).status_code == 200
+    full = refused.result()
+    assert full.status_code == 503 and "too many" in full.text
+    await asyncio.gather(*waiting)
+    assert (await post(stack, source, {"phone": BOB})).status_code == 200
 
 
 async def test_only_an_admin_changes_sources_and_it_is_on_record(stack: Stack, admin: httpx.AsyncClient) -> None:
