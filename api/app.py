@@ -3,12 +3,14 @@
 import importlib.util
 import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import structlog
-from litestar import Litestar, Router
+from litestar import Controller, Litestar, Router
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import OpenAPIMediaType
 from litestar.exceptions import HTTPException, ValidationException
@@ -71,56 +73,59 @@ MAX_BODY = 10 << 20
 DOCS_ASSETS = "/docs/assets"
 
 
-def create_app(
-    settings: Settings | None = None,
-    *,
-    provider: httpx.AsyncBaseTransport | None = None,
-    ringer: Ringer | None = None,
-) -> Litestar:
-    """The API; `provider` replaces the network to the Cloud API, `ringer` the queue. Raises SettingsError."""
-    settings = settings or get_settings()
-    if not settings.database_url or not settings.valkey_url:
-        raise SettingsError("set KAIRAN_DATABASE_URL and KAIRAN_VALKEY_URL, or start everything with `kairan up`")
-    api = Router(
-        "/api",
-        route_handlers=[
-            SessionController,
-            UserController,
-            KeyController,
-            SenderController,
-            ContactController,
-            ProfileController,
-            AttributeController,
-            PrivacyController,
-            RequestController,
-            ImportController,
-            AudienceController,
-            ConsentController,
-            LedgerController,
-            AuditController,
-            FormController,
-            HoldController,
-            WordingController,
-            ConversationController,
-            ConversationSendController,
-            RoutingController,
-            HookController,
-            SourceController,
-            OversightController,
-            IntegrityController,
-            DraftController,
-            TemplateController,
-            MediaController,
-            CampaignController,
-            ConversionController,
-            RateController,
-            StatsController,
-            WebhookLogController,
-        ],
-    )
+CONTROLLERS: tuple[type[Controller], ...] = (
+    SessionController,
+    UserController,
+    KeyController,
+    SenderController,
+    ContactController,
+    ProfileController,
+    AttributeController,
+    PrivacyController,
+    RequestController,
+    ImportController,
+    AudienceController,
+    ConsentController,
+    LedgerController,
+    AuditController,
+    FormController,
+    HoldController,
+    WordingController,
+    ConversationController,
+    ConversationSendController,
+    RoutingController,
+    HookController,
+    SourceController,
+    OversightController,
+    IntegrityController,
+    DraftController,
+    TemplateController,
+    MediaController,
+    CampaignController,
+    ConversionController,
+    RateController,
+    StatsController,
+    WebhookLogController,
+)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What an API runs on; `provider` replaces the network to the Cloud API, `ringer` the queue."""
+
+    settings: Settings
+    provider: httpx.AsyncBaseTransport | None = None
+    ringer: Ringer | None = None
+
+
+def create_app(wiring: Wiring | None = None) -> Litestar:
+    """The API. Without a wiring it runs on `app.state.wiring`, as it is when it starts; it may start again on another.
+
+    What a request needs is opened when the app starts: making one and starting one are two things.
+    """
     return WithDoor(
         route_handlers=[
-            api,
+            Router("/api", route_handlers=CONTROLLERS),
             WebhookController,
             SourceDoorController,
             LinkController,
@@ -142,61 +147,60 @@ def create_app(
             OSError: problems.on_connection_refused,
             Exception: problems.on_bug,
         },
-        lifespan=[_running(settings, provider, ringer)],
+        lifespan=[_running],
         openapi_config=_openapi(),
         request_class=CheckedRequest,
         request_max_body_size=MAX_BODY,
         logging_config=None,
+        state=State({"wiring": wiring}),
     )
 
 
 def app() -> Litestar:
-    """What an ASGI server starts."""
+    """What an ASGI server starts. Raises SettingsError."""
     settings = get_settings()
+    if not settings.database_url or not settings.valkey_url:
+        raise SettingsError("set KAIRAN_DATABASE_URL and KAIRAN_VALKEY_URL, or start everything with `kairan up`")
     set_up_logging(settings.log_level)
     os.umask(0o077)  # uploads and packages hold personal data
-    return create_app(settings)
+    return create_app(Wiring(settings))
 
 
-def _running(
-    settings: Settings, provider: httpx.AsyncBaseTransport | None, ringer: Ringer | None
-) -> AbstractAsyncContextManager[None]:
-    @asynccontextmanager
-    async def running(app: Litestar) -> AsyncIterator[None]:
-        engine = make_engine(settings.database_url, pool_size=30)
-        pool = await queue.connect(settings.valkey_url)
-        whatsapp = WhatsAppClient.connect(
-            settings.whatsapp_url,
-            settings.whatsapp_access_token,
-            version=settings.whatsapp_version,
-            app_id=settings.whatsapp_app_id,
-            connections=10,
-            budget=CallBudget(pool),
-            transport=provider,
-        )
-        parts = Parts(
-            settings=settings,
-            sessions=make_sessions(engine),
-            ringer=ringer or queue.Doorbell(pool),
-            valkey=pool,
-            whatsapp=whatsapp,
-            keyring=Keyring.load(settings.data_dir),
-        )
-        log.info("ledger.key", fingerprint=parts.keyring.fingerprint)
-        async with parts.sessions.begin() as session:
-            await consents.ensure_defaults(session, settings, keyring=parts.keyring, now=utc_now())
-        app.state.parts, app.state.ingest = parts, Ingest(parts.sessions, parts.ringer)
-        app.state.source_turns = Turns(AT_ONCE, IN_LINE)
-        app.state.ingest.start()
-        try:
-            yield
-        finally:
-            await app.state.ingest.stop()
-            await whatsapp.aclose()
-            await pool.aclose()
-            await engine.dispose()
-
-    return running  # type: ignore[return-value]  # a function of the app, which the framework calls itself
+@asynccontextmanager
+async def _running(app: Litestar) -> AsyncIterator[None]:
+    wiring: Wiring = app.state.wiring
+    engine = make_engine(wiring.settings.database_url, pool_size=30)
+    pool = await queue.connect(wiring.settings.valkey_url)
+    whatsapp = WhatsAppClient.connect(
+        wiring.settings.whatsapp_url,
+        wiring.settings.whatsapp_access_token,
+        version=wiring.settings.whatsapp_version,
+        app_id=wiring.settings.whatsapp_app_id,
+        connections=10,
+        budget=CallBudget(pool),
+        transport=wiring.provider,
+    )
+    parts = Parts(
+        settings=wiring.settings,
+        sessions=make_sessions(engine),
+        ringer=wiring.ringer or queue.Doorbell(pool),
+        valkey=pool,
+        whatsapp=whatsapp,
+        keyring=Keyring.load(wiring.settings.data_dir),
+    )
+    log.info("ledger.key", fingerprint=parts.keyring.fingerprint)
+    async with parts.sessions.begin() as session:
+        await consents.ensure_defaults(session, wiring.settings, keyring=parts.keyring, now=utc_now())
+    app.state.parts, app.state.ingest = parts, Ingest(parts.sessions, parts.ringer)
+    app.state.source_turns = Turns(AT_ONCE, IN_LINE)
+    app.state.ingest.start()
+    try:
+        yield
+    finally:
+        await app.state.ingest.stop()
+        await whatsapp.aclose()
+        await pool.aclose()
+        await engine.dispose()
 
 
 def _docs_assets() -> Router:

@@ -2,7 +2,7 @@
 
 from litestar import Litestar
 
-from api.app import create_app
+from api.app import Wiring, create_app
 from api.ingest import Ingest
 from core.settings import get_settings
 
@@ -13,7 +13,7 @@ class NoStore(Ingest):
 
 
 def app() -> Litestar:
-    made = create_app(get_settings())
+    made = create_app(Wiring(get_settings()))
 
     async def open_door() -> None:
         kept: Ingest = made.state.ingest

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from streamlit.testing.v1 import AppTest
 
 from analytics.lake import refresh
-from api.app import create_app
+from api.app import Wiring, create_app
 from cli.embedded import EmbeddedPostgres, EmbeddedValkey
 from core.clock import utc_now
 from core.db import Sessions, make_engine, make_sessions
@@ -260,7 +260,7 @@ def _running(
     refresh(settings)
     if full:
         asyncio.run(_careful_campaign(database_url))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_config=None, ws="none"))
+    server = uvicorn.Server(uvicorn.Config(create_app(Wiring(settings)), port=port, log_config=None, ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     for _ in range(300):

@@ -10,7 +10,7 @@ import pytest
 from litestar import Litestar
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from api.app import create_app
+from api.app import Wiring, create_app
 from core import queue
 from core.clock import utc_now
 from core.db import make_engine
@@ -32,9 +32,15 @@ def sandbox_config() -> SandboxConfig:
     return SandboxConfig(profile="quiet", template_review_s=0.05, webhooks=WebhookConfig(max_wait_ms=5))
 
 
+@pytest.fixture(scope="session")
+def api_app() -> Litestar:
+    """The API, made once a run, for that takes more time than most tests; it starts anew for each."""
+    return create_app()
+
+
 @pytest.fixture
 async def stack(
-    own_database: str, valkey_url: str, tmp_path: Path, sandbox_config: SandboxConfig
+    own_database: str, valkey_url: str, tmp_path: Path, sandbox_config: SandboxConfig, api_app: Litestar
 ) -> AsyncIterator[Stack]:
     settings = Settings.load(
         _env_file=None,
@@ -56,11 +62,9 @@ async def stack(
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     keyring = Keyring.load(tmp_path)
     async with AsyncExitStack() as open_parts:
-        # The two apps need each other: the API is made first, with a provider that is filled in afterwards.
-        provider = LateTransport()
-        api = create_app(settings, provider=provider, ringer=bells)
+        api = api_app
         simulator = create_sandbox(sandbox_config, webhook_transport=httpx.ASGITransport(api))
-        provider.inner = httpx.ASGITransport(simulator)
+        api.state.wiring = Wiring(settings, provider=httpx.ASGITransport(simulator), ringer=bells)
         await open_parts.enter_async_context(running(api))
         await open_parts.enter_async_context(running(simulator))
         async with sessions.begin() as session:
@@ -104,12 +108,3 @@ async def running(app: Litestar) -> AsyncIterator[None]:
     finally:
         stop.set()
         await task
-
-
-class LateTransport(httpx.AsyncBaseTransport):
-    """A transport whose destination is known later."""
-
-    inner: httpx.AsyncBaseTransport
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self.inner.handle_async_request(request)
