@@ -6,7 +6,7 @@ from datetime import datetime, time
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue, template
@@ -164,8 +164,11 @@ async def list_page(
     return await page(session, statement, Campaign.id.expression, limit=limit, cursor=cursor)
 
 
-def _has_open_rows() -> Any:
-    return exists(select(1).where(Message.campaign_id == Campaign.id, Message.phase.in_(OPEN)).correlate(Campaign))
+def _has_open_rows() -> ColumnElement[bool]:
+    """Asked as the first open row in the index's order: as a mere EXISTS, every row may be read to find none."""
+    first = select(Message.id).where(Message.campaign_id == Campaign.id, Message.phase.in_(OPEN))
+    first = first.order_by(Message.phase, Message.id).limit(1)
+    return first.correlate(Campaign).scalar_subquery().is_not(None)
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,8 @@ _COMPLETED = text("""
      WHERE c.status = 'sending' AND c.expanded_at IS NOT NULL
        AND NOT EXISTS (SELECT FROM status_changes s
                         WHERE s.kind = 'campaign' AND s.subject_id = c.id AND s.after = 'completed')
-       AND NOT EXISTS (SELECT FROM messages m
-                        WHERE m.campaign_id = c.id AND m.phase IN ('queued', 'sending'))
+       AND (SELECT m.id FROM messages m WHERE m.campaign_id = c.id AND m.phase IN ('queued', 'sending')
+             ORDER BY m.phase, m.id LIMIT 1) IS NULL
     ON CONFLICT DO NOTHING
 """)
 

@@ -122,7 +122,7 @@ async def test_every_fact_is_told_once_signed_and_without_a_number(
         assert headers["webhook-signature"] == signatures(secret, headers, body)
         assert ANA.lstrip("+").encode() not in body
     campaigns = [each["data"] for each in receiver.told() if each["type"] == "campaign.status_changed"]
-    assert campaigns[-1] == {"campaign_id": campaign["id"], "before": "sending", "after": "completed"}
+    assert {"campaign_id": campaign["id"], "before": "sending", "after": "completed"} in campaigns  # in any order
     (heard,) = [each["data"] for each in receiver.told() if each["type"] == "inbound.received"]
     assert (heard["text"], heard["intent"]) == ("STOP", "opt_out")
     assert {row["status"] for row in await log(admin, hook)} == {"delivered"}
