@@ -8,13 +8,14 @@ import pytest
 from sqlalchemy import delete, exists, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from core import queue
 from core.db import driver, make_engine
-from core.models import AudienceMember, Campaign, Contact, Link, Message
+from core.models import AudienceMember, Campaign, Contact, LakeHead, Link, Message
 from core.services import campaigns, expansion, messages
 from core.statuses import CampaignStatus
 from tests.factories import a_campaign, a_sender, a_template, an_audience, launched
 from tests.integration.stack import Stack
-from worker import expanding
+from worker import expanding, lake
 
 MANY = 2 * expansion.PAGE + 500  # more than one round
 
@@ -205,3 +206,24 @@ async def test_a_claim_reads_its_own_campaigns_rows_only(stack: Stack) -> None:
 
     assert len(claimed) == 20
     assert rows_read <= 300  # the other campaign's 20,000 would show
+
+
+async def test_the_lake_waits_for_the_last_row_but_not_for_ever(stack: Stack) -> None:
+    await a_large_campaign(stack, many=5)
+    rung: dict[str, bool] = {}
+
+    async with stack.sessions.begin() as session:
+        session.add(LakeHead(lake="main", version=1, manifest={}))
+    for age in ("70 seconds", "6 minutes"):
+        async with stack.sessions.begin() as session:
+            await session.execute(text(f"UPDATE lake_head SET updated_at = now() - interval '{age}'"))
+        await lake.ring_refresh(stack.ctx)
+        rung[age] = bool(stack.bells.waiting)
+        stack.bells.waiting.clear()
+    async with stack.sessions.begin() as session:
+        await session.execute(text("UPDATE lake_head SET updated_at = now() - interval '70 seconds'"))
+        await session.execute(update(Campaign).values(status=CampaignStatus.SENDING))
+    await lake.ring_refresh(stack.ctx)
+
+    assert rung == {"70 seconds": False, "6 minutes": True}
+    assert [bell.job for bell in stack.bells.waiting] == [queue.REFRESH_LAKE]
