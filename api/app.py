@@ -57,6 +57,7 @@ from api.webhook_log import WebhookLogController
 from api.webhooks import WebhookController, WithDoor
 from core import queue
 from core.clock import utc_now
+from core.collector import look_seldom
 from core.db import make_engine, make_sessions
 from core.errors import AppError, SettingsError
 from core.keys import Keyring
@@ -163,7 +164,9 @@ def app() -> Litestar:
         raise SettingsError("set KAIRAN_DATABASE_URL and KAIRAN_VALKEY_URL, or start everything with `kairan up`")
     set_up_logging(settings.log_level)
     os.umask(0o077)  # uploads and packages hold personal data
-    return create_app(Wiring(settings))
+    made = create_app(Wiring(settings))
+    look_seldom()
+    return made
 
 
 @asynccontextmanager

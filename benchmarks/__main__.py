@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -27,8 +26,8 @@ from benchmarks.pause import pause
 from benchmarks.report import Report
 from benchmarks.send import send
 from benchmarks.throttle import throttle
+from core.collector import look_seldom
 from core.errors import AppError, Unavailable
-from worker.settings import SELDOM
 
 Options = argparse.Namespace
 
@@ -159,8 +158,7 @@ def main() -> int:
             out.print(f"{name} {each.sizes}: {each.measures}", markup=False, highlight=False)
         return 0
     out.print(machine.describe(), highlight=False)
-    gc.freeze()
-    gc.set_threshold(*SELDOM)  # some benchmarks do in this process what a worker does in its own
+    look_seldom()  # some benchmarks do in this process what a worker does in its own
     try:
         report = asyncio.run(_bounded(BENCHMARKS[given.name], given))
     except (KeyboardInterrupt, asyncio.CancelledError):

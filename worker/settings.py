@@ -1,7 +1,6 @@
 """WorkerSettings: jobs, cron, start and end."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ from arq import Worker, cron, func
 from arq.worker import Function
 
 from core import queue
+from core.collector import look_seldom
 from core.db import make_engine, make_sessions
 from core.errors import SettingsError
 from core.keys import Keyring
@@ -28,7 +28,6 @@ log = structlog.get_logger()
 
 Job = Callable[..., Awaitable[Any]]
 
-SELDOM = (200_000, 20, 20)  # allocations before the collector looks, and how seldom it looks at what is older
 STOP_WITHIN_S = 15  # requests in flight end within 5 s
 LONG_S = 6 * 3600
 EVERY_2_S = set(range(0, 60, 2))
@@ -136,9 +135,7 @@ def run() -> None:
     settings = get_settings()
     set_up_logging(settings.log_level)
     logging.getLogger("arq").setLevel(logging.WARNING)  # it says every tick of every sweep
-    # Batches and chunks are many small objects without circles: looking for circles took half of an import's time.
-    gc.freeze()
-    gc.set_threshold(*SELDOM)
+    look_seldom()
     os.umask(0o077)  # packages and the lake hold personal data
     asyncio.set_event_loop(uvloop.new_event_loop())
     worker = make_worker(settings, handle_signals=True)
