@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 from pathlib import Path
@@ -70,7 +71,11 @@ def main() -> None:
     """Run the simulator until interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     config, host, port = read_arguments()
-    asyncio.run(serve(create_app(config), host=host, port=port))
+    app = create_app(config)
+    # Whatever was accepted stays: looking for circles among it again and again slows a long run down.
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 20)
+    asyncio.run(serve(app, host=host, port=port))
     # The server's native threads may outlive it; one that touches Python while the interpreter ends aborts the process.
     logging.shutdown()
     os._exit(0)
