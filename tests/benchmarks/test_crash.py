@@ -6,7 +6,7 @@ from benchmarks.harness import running
 from benchmarks.people import seed
 from benchmarks.provider import provider
 
-PARTS = ("flushall", "valkey", "api")
+PARTS = ("worker", "postgres", "valkey", "flushall", "api")
 
 
 async def test_no_part_that_dies_costs_a_message_or_doubles_one() -> None:
