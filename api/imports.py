@@ -27,8 +27,9 @@ from core.errors import AppError, RuleViolation
 from core.models import Import, ImportRow
 from core.services import attributes, audiences, imports, people
 from core.services.imports_columns import HEADERS, Options, checked_zone, mapped_columns
-from core.services.imports_reading import LEFT_OUT, Row, Value, preview
+from core.services.imports_reading import preview
 from core.services.imports_recording import DOWNLOADED
+from core.services.imports_rows import LEFT_OUT, Row, Value
 from core.shapes import COUNTRY
 from core.statuses import AudienceKind, ImportStatus, MergePolicy
 from core.tabular import Format

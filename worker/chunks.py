@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import utc_now
 from core.models import Import
-from core.services.imports_reading import Row
 from core.services.imports_recording import Desk, Prepared, finish_chunk, prepare_chunk
+from core.services.imports_rows import Row
 from worker.parts import Parts
 
 TRIES = 3  # of a chunk in which somebody else made the same contact at the same moment

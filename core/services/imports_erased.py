@@ -9,7 +9,7 @@ from core.consent import stored
 from core.keys import Keyring
 from core.models import Suppression
 from core.services import contacts
-from core.services.imports_reading import Row
+from core.services.imports_rows import Row
 
 GONE = ("erasure", "retention")  # why a number is refused for everything after its person was erased
 WHY = "the person was erased, so nothing of this row is kept; only they can come back, by writing to you"

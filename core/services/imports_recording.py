@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from hashlib import blake2b
 from uuid import UUID
 from zoneinfo import available_timezones
 
@@ -14,27 +13,24 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent import ledger, stored
-from core.consent.acts import MARKETING, Act, ActorType, Method
+from core.consent.acts import Act
 from core.consent.imports import ImportOutcome, RowFacts, classify
 from core.consent.registry import Registry, load_registry
-from core.consent.state import EventType, Grade, covers, is_scope
+from core.consent.state import Grade, covers
 from core.db import copy_rows, plan_anew
 from core.keys import Keyring
 from core.models import Contact, Import
 from core.services import audiences, consents, contacts, imports, imports_erased
+from core.services.imports_acts import Notices, act_of, missing, why
 from core.services.imports_columns import Options
-from core.services.imports_reading import Row, Value
+from core.services.imports_rows import Row, Value
 from core.services.judging import Judged, Newcomer, Outcome, judge
 from core.settings import Settings
 from core.statuses import ImportStatus, MergePolicy
 
 CHUNK = 5_000  # rows of one transaction; whoever withdraws meanwhile waits for the end of it
-SOURCE = "import"
 CONTACT_ONLY = "contact_only"
 DOWNLOADED = ("rejected", "not_sendable")  # verdicts whose rows are kept as they came
-REQUIRED_EVIDENCE = ("method", "collection_point", "source_record_id", "evidence_ref")
-_METHODS = frozenset(method.value for method in Method)
-_NOT_EVIDENCE = frozenset({"name", "country", "language"})
 _FACTS = ("name", "language", "country", "time_zone")
 
 
@@ -298,25 +294,6 @@ async def _store(
         await copy_rows(session, "audience_members", ("audience_id", "contact_id", "import_id"), members)
 
 
-class _Notices(dict[tuple[str, str], UUID | None]):
-    """(what a row cites, purpose) → the notice, by id or by code; one that does not cover the purpose is none."""
-
-    def __init__(self, registry: Registry) -> None:
-        super().__init__()
-        self.registry = registry
-
-    def __missing__(self, asked: tuple[str, str]) -> UUID | None:
-        cited, purpose = asked
-        matching = [
-            notice
-            for notice in self.registry.notices.values()
-            if cited in (notice.code, str(notice.id)) and purpose in notice.purposes
-        ]
-        found = max(matching, key=lambda notice: notice.version, default=None)
-        self[asked] = found.id if found else None
-        return self[asked]
-
-
 def _acts(
     job: Import,
     good: Sequence[Row],
@@ -327,7 +304,7 @@ def _acts(
 ) -> list[tuple[Row, Act]]:
     """What the rows say about consent; a row that says nothing, or not when, has its verdict at once."""
     acts = []
-    refs, notices = {"import_batch": str(job.id)}, _Notices(registry)
+    refs, notices = {"import_batch": str(job.id)}, Notices(registry)
     for row in good:
         contact_id = people[row.match_key].id
         if not row.action:
@@ -335,7 +312,7 @@ def _acts(
         elif row.action == "opt_in" and row.occurred_at is None:
             verdicts.add(row, ImportOutcome.NOT_SENDABLE, "occurred_at is missing", contact_id)
         else:
-            acts.append((row, _act(job, row, contact_id, refs, notices, now)))
+            acts.append((row, act_of(job, row, contact_id, refs, notices, now)))
     return acts
 
 
@@ -355,7 +332,7 @@ def _judge(
             number_is_good=True,
             occurred_at=act.occurred_at,
             received_at=now,
-            is_complete=not _missing(row, act),
+            is_complete=not missing(row, act),
             grade=outcome.grade or Grade.E,
             min_grade=Grade(purpose.min_grade) if purpose else Grade.C,
             validity_days=purpose.validity_days if purpose else 0,
@@ -363,74 +340,4 @@ def _judge(
             is_duplicate=outcome.is_duplicate,
         )
     )
-    verdicts.add(row, verdict, _why(verdict, row, act), outcome.contact_id)
-
-
-_REASONS = {
-    ImportOutcome.PENDING_CONFIRM: "the evidence is too weak to send on: ask the person to confirm",
-    ImportOutcome.EXPIRED_ON_ARRIVAL: "the consent is older than its validity",
-    ImportOutcome.REFUSED_SUPPRESSED: "refused",  # says nothing about the person to those who import
-    ImportOutcome.DUPLICATE: "this very record was imported before",
-}
-
-
-def _why(verdict: ImportOutcome, row: Row, act: Act) -> str | None:
-    if verdict is ImportOutcome.NOT_SENDABLE:
-        return f"the consent's evidence is incomplete: {', '.join(_missing(row, act)) or 'it proves too little'}"
-    return _REASONS.get(verdict)
-
-
-def _missing(row: Row, act: Act) -> list[str]:
-    missing = [name for name in REQUIRED_EVIDENCE if name not in row.values]
-    return missing if act.notice_id is not None else [*missing, "notice_id"]
-
-
-def _act(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], notices: _Notices, now: datetime) -> Act:
-    values = row.values
-    record = values.get("source_record_id")
-    evidence = {name: value for name, value in values.items() if name not in _NOT_EVIDENCE}
-    # A record of a source system is the same record in every file, as long as it says the same: what was incomplete
-    # may come again with what was missing. Without an id it is this row of this file.
-    key = f"{job.sha256}|{row.number}"
-    if record:
-        said = blake2b(repr(sorted(evidence.items())).encode(), digest_size=16).hexdigest()
-        key = f"{values.get('source_system', '')}|{record}|{row.action}|{row.match_key}|{said}"
-    if row.action == "opt_out":
-        return Act(
-            contact_id=contact_id,
-            event_type=EventType.WITHDRAWN,
-            purpose=_withdrawn(values.get("purpose"), notices.registry),
-            source=SOURCE,
-            source_key=key,
-            occurred_at=now,
-            actor=ActorType.IMPORT,
-            method=Method.IMPORT,
-            reason="import",
-            evidence=evidence,
-            refs=refs,
-            declared_import=True,
-        )
-    method = values.get("method", "").lower()
-    purpose = values.get("purpose", "marketing")
-    return Act(
-        contact_id=contact_id,
-        event_type=EventType.GRANTED,
-        purpose=purpose,
-        source=SOURCE,
-        source_key=key,
-        occurred_at=row.occurred_at or now,
-        actor=ActorType.IMPORT,
-        method=Method(method) if method in _METHODS else None,
-        collection_point=values.get("collection_point"),
-        notice_id=notices[values.get("notice_id", ""), purpose],
-        language=values.get("language"),
-        evidence=evidence,
-        refs=refs,
-        declared_import=True,
-        weakest_grade=None if record and "evidence_ref" in values else Grade.E,
-    )
-
-
-def _withdrawn(named: str | None, registry: Registry) -> str:
-    """What an opt-out ends: the purpose named, and all marketing when none is or it does not exist."""
-    return named if named and (named in registry.purposes or is_scope(named)) else MARKETING
+    verdicts.add(row, verdict, why(verdict, row, act), outcome.contact_id)

@@ -1,0 +1,107 @@
+"""What a row of a file says about consent: the act it is, what its evidence lacks, and the reason of its verdict."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import blake2b
+from uuid import UUID
+
+from core.consent.acts import MARKETING, Act, ActorType, Method
+from core.consent.imports import ImportOutcome
+from core.consent.registry import Registry
+from core.consent.state import EventType, Grade, is_scope
+from core.models import Import
+from core.services.imports_rows import Row
+
+SOURCE = "import"
+REQUIRED_EVIDENCE = ("method", "collection_point", "source_record_id", "evidence_ref")
+_METHODS = frozenset(method.value for method in Method)
+_NOT_EVIDENCE = frozenset({"name", "country", "language"})
+
+
+class Notices(dict[tuple[str, str], UUID | None]):
+    """(what a row cites, purpose) → the notice, by id or by code; one that does not cover the purpose is none."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__()
+        self.registry = registry
+
+    def __missing__(self, asked: tuple[str, str]) -> UUID | None:
+        cited, purpose = asked
+        matching = [
+            notice
+            for notice in self.registry.notices.values()
+            if cited in (notice.code, str(notice.id)) and purpose in notice.purposes
+        ]
+        found = max(matching, key=lambda notice: notice.version, default=None)
+        self[asked] = found.id if found else None
+        return self[asked]
+
+
+_REASONS = {
+    ImportOutcome.PENDING_CONFIRM: "the evidence is too weak to send on: ask the person to confirm",
+    ImportOutcome.EXPIRED_ON_ARRIVAL: "the consent is older than its validity",
+    ImportOutcome.REFUSED_SUPPRESSED: "refused",  # says nothing about the person to those who import
+    ImportOutcome.DUPLICATE: "this very record was imported before",
+}
+
+
+def why(verdict: ImportOutcome, row: Row, act: Act) -> str | None:
+    if verdict is ImportOutcome.NOT_SENDABLE:
+        return f"the consent's evidence is incomplete: {', '.join(missing(row, act)) or 'it proves too little'}"
+    return _REASONS.get(verdict)
+
+
+def missing(row: Row, act: Act) -> list[str]:
+    lacking = [name for name in REQUIRED_EVIDENCE if name not in row.values]
+    return lacking if act.notice_id is not None else [*lacking, "notice_id"]
+
+
+def act_of(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], notices: Notices, now: datetime) -> Act:
+    values = row.values
+    record = values.get("source_record_id")
+    evidence = {name: value for name, value in values.items() if name not in _NOT_EVIDENCE}
+    # A record of a source system is the same record in every file, as long as it says the same: what was incomplete
+    # may come again with what was missing. Without an id it is this row of this file.
+    key = f"{job.sha256}|{row.number}"
+    if record:
+        said = blake2b(repr(sorted(evidence.items())).encode(), digest_size=16).hexdigest()
+        key = f"{values.get('source_system', '')}|{record}|{row.action}|{row.match_key}|{said}"
+    if row.action == "opt_out":
+        return Act(
+            contact_id=contact_id,
+            event_type=EventType.WITHDRAWN,
+            purpose=_withdrawn(values.get("purpose"), notices.registry),
+            source=SOURCE,
+            source_key=key,
+            occurred_at=now,
+            actor=ActorType.IMPORT,
+            method=Method.IMPORT,
+            reason="import",
+            evidence=evidence,
+            refs=refs,
+            declared_import=True,
+        )
+    method = values.get("method", "").lower()
+    purpose = values.get("purpose", "marketing")
+    return Act(
+        contact_id=contact_id,
+        event_type=EventType.GRANTED,
+        purpose=purpose,
+        source=SOURCE,
+        source_key=key,
+        occurred_at=row.occurred_at or now,
+        actor=ActorType.IMPORT,
+        method=Method(method) if method in _METHODS else None,
+        collection_point=values.get("collection_point"),
+        notice_id=notices[values.get("notice_id", ""), purpose],
+        language=values.get("language"),
+        evidence=evidence,
+        refs=refs,
+        declared_import=True,
+        weakest_grade=None if record and "evidence_ref" in values else Grade.E,
+    )
+
+
+def _withdrawn(named: str | None, registry: Registry) -> str:
+    """What an opt-out ends: the purpose named, and all marketing when none is or it does not exist."""
+    return named if named and (named in registry.purposes or is_scope(named)) else MARKETING
