@@ -23,6 +23,7 @@ from core.errors import (
 )
 from dashboard import chat_payloads as c
 from dashboard import payloads as p
+from dashboard.campaign_payloads import Campaign, Message, Review, Settled
 from dashboard.payloads import Json
 
 T = TypeVar("T")
@@ -149,17 +150,17 @@ class ApiClient:
         return self._decode(self._send("POST", "/api/media", form=form, file=(filename, content)), p.Media)
 
     # campaigns
-    def campaigns(self, *, status: str = "", q: str = "", limit: int = 50, cursor: str = "") -> p.Page[p.Campaign]:
-        return self._get("/api/campaigns", p.Page[p.Campaign], status=status, q=q, limit=limit, cursor=cursor)
+    def campaigns(self, *, status: str = "", q: str = "", limit: int = 50, cursor: str = "") -> p.Page[Campaign]:
+        return self._get("/api/campaigns", p.Page[Campaign], status=status, q=q, limit=limit, cursor=cursor)
 
-    def campaign(self, campaign_id: str) -> p.Campaign:
-        return self._get(f"/api/campaigns/{quote(campaign_id, safe='')}", p.Campaign)
+    def campaign(self, campaign_id: str) -> Campaign:
+        return self._get(f"/api/campaigns/{quote(campaign_id, safe='')}", Campaign)
 
-    def create_campaign(self, body: Json, key: str) -> p.Campaign:
-        return self._post("/api/campaigns", p.Campaign, body, key)
+    def create_campaign(self, body: Json, key: str) -> Campaign:
+        return self._post("/api/campaigns", Campaign, body, key)
 
-    def review(self, campaign_id: str) -> p.Review:
-        return self._post(f"/api/campaigns/{campaign_id}/review", p.Review, {})
+    def review(self, campaign_id: str) -> Review:
+        return self._post(f"/api/campaigns/{campaign_id}/review", Review, {})
 
     def launch(self, campaign_id: str, fingerprint: str, key: str) -> None:
         self._send("POST", f"/api/campaigns/{campaign_id}/launch", body={"fingerprint": fingerprint}, key=key)
@@ -168,8 +169,8 @@ class ApiClient:
         body: Json = {"fingerprint": fingerprint, "send_at": send_at}
         self._send("POST", f"/api/campaigns/{campaign_id}/schedule", body=body, key=key)
 
-    def change_campaign(self, campaign_id: str, body: Json) -> p.Campaign:
-        return self._decode(self._send("PATCH", f"/api/campaigns/{campaign_id}", body=body), p.Campaign)
+    def change_campaign(self, campaign_id: str, body: Json) -> Campaign:
+        return self._decode(self._send("PATCH", f"/api/campaigns/{campaign_id}", body=body), Campaign)
 
     def discard_campaign(self, campaign_id: str) -> None:
         self._send("DELETE", f"/api/campaigns/{campaign_id}")
@@ -184,13 +185,13 @@ class ApiClient:
         """`go` lets the rest out, `stop` takes it back for good."""
         self._send("POST", f"/api/campaigns/{campaign_id}/canary", body={"verdict": verdict})
 
-    def messages(self, campaign_id: str, status: str, limit: int) -> list[p.Message]:
-        return self._get(f"/api/campaigns/{campaign_id}/messages", p.Page[p.Message], status=status, limit=limit).items
+    def messages(self, campaign_id: str, status: str, limit: int) -> list[Message]:
+        return self._get(f"/api/campaigns/{campaign_id}/messages", p.Page[Message], status=status, limit=limit).items
 
     def settle(self, campaign_id: str, older_than_minutes: int, *, dry_run: bool) -> int:
         """Give up on unknown messages; a dry run only counts them."""
         body: Json = {"older_than_minutes": older_than_minutes, "dry_run": dry_run}
-        return self._post(f"/api/campaigns/{campaign_id}/settle", p.Settled, body).messages
+        return self._post(f"/api/campaigns/{campaign_id}/settle", Settled, body).messages
 
     def resume(self, campaign_id: str) -> None:
         self._send("POST", f"/api/campaigns/{campaign_id}/resume", body={})

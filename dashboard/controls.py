@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import format, markup, words
-from dashboard.payloads import Campaign
+from dashboard.campaign_payloads import Campaign
 
 PERIODS = {"7 days": 7, "30 days": 30, "90 days": 90}
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import time
 
-from dashboard.payloads import Audience, Campaign, Canary, Json, Sender, Template
+from dashboard.campaign_payloads import Campaign, Canary
+from dashboard.payloads import Audience, Json, Sender, Template
 
 LABELS = "ABCD"
 PEOPLE_FIRST, DEFAULT_SHARE = "A number of people", "A share of them"

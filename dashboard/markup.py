@@ -6,7 +6,7 @@ from html import escape
 
 from core.statuses import DeliveryStatus
 from dashboard import format, words
-from dashboard.payloads import Shown
+from dashboard.campaign_payloads import Shown
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), which colour-blind readers can tell apart; the hatching tells
 # apart what is not final, so that no status is known by its colour alone.

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import controls, format, markup, session
-from dashboard.payloads import Campaign, Stop
+from dashboard.campaign_payloads import Campaign, Stop
 
 LISTED = 50  # unknown messages shown at once
 SETTLE_AFTER_MIN = 60

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core import template
-from dashboard.payloads import Json, Shown
+from dashboard.campaign_payloads import Shown
+from dashboard.payloads import Json
 
 BUTTONS = {"": "None", "QUICK_REPLY": "Quick reply", "URL": "Opens a page", "PHONE_NUMBER": "Calls a number"}
 MOST_BUTTONS = 3

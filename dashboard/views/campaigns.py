@@ -5,7 +5,7 @@ import streamlit as st
 from core.settings import get_settings
 from core.statuses import CampaignStatus
 from dashboard import format, markup, session, words
-from dashboard.payloads import Campaign
+from dashboard.campaign_payloads import Campaign
 
 UNSENT = {CampaignStatus.DRAFT, CampaignStatus.IN_REVIEW}
 PAGE = 20

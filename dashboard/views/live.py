@@ -9,7 +9,7 @@ import streamlit as st
 from core.settings import get_settings
 from core.statuses import CampaignStatus
 from dashboard import charts, controls, format, markup, running, session, words
-from dashboard.payloads import Campaign
+from dashboard.campaign_payloads import Campaign
 
 MOVING = frozenset({CampaignStatus.EXPANDING, CampaignStatus.SENDING})
 STOPPABLE = MOVING | {CampaignStatus.SCHEDULED, CampaignStatus.PAUSED}

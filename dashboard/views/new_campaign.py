@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import controls, drafts, parameters, session
-from dashboard.payloads import Audience, Campaign, Json, Sender, Template
+from dashboard.campaign_payloads import Campaign
+from dashboard.payloads import Audience, Json, Sender, Template
 
 
 def _who(audiences: Sequence[Audience], senders: Sequence[Sender]) -> tuple[str, Audience, Sender]:

@@ -9,7 +9,7 @@ from analytics.metrics import METRICS
 from analytics.report import CampaignReport
 from core.settings import get_settings
 from dashboard import charts, controls, data, format, session, words
-from dashboard.payloads import Campaign
+from dashboard.campaign_payloads import Campaign
 
 
 def _noun(metric: str) -> str:

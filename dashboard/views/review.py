@@ -7,7 +7,7 @@ import streamlit as st
 
 from core.settings import get_settings
 from dashboard import controls, format, markup, session, words
-from dashboard.payloads import Campaign, Review
+from dashboard.campaign_payloads import Campaign, Review
 
 REVIEWABLE = ("draft", "in_review", "scheduled")
 

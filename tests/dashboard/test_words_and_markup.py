@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from core.statuses import CampaignStatus, DeliveryStatus, SkipReason
 from dashboard import format, markup, rules, words
-from dashboard.payloads import Shown
+from dashboard.campaign_payloads import Shown
 from dashboard.rules import Row
 
 
