@@ -60,7 +60,7 @@ from core.errors import AppError, SettingsError
 from core.keys import Keyring
 from core.log import set_up_logging
 from core.queue import Ringer
-from core.services import consents
+from core.services import consents, recovery
 from core.settings import Settings, get_settings
 from core.whatsapp.calls import CallBudget
 from core.whatsapp.client import WhatsAppClient
@@ -184,6 +184,7 @@ def _running(
         )
         log.info("ledger.key", fingerprint=parts.keyring.fingerprint)
         async with parts.sessions.begin() as session:
+            await recovery.watch(session, parts.keyring, now=utc_now())  # before anything is sealed on top
             await consents.ensure_defaults(session, settings, keyring=parts.keyring, now=utc_now())
         app.state.parts, app.state.ingest = parts, Ingest(parts.sessions, parts.ringer)
         app.state.source_turns = Turns(AT_ONCE, IN_LINE)

@@ -20,10 +20,10 @@ from core.models.form import OptInForm, OptInRequest
 from core.models.hook import Hook, HookCursor, HookDelivery, StatusChange
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, PersonReached, Rate
-from core.models.oversight import LedgerAnchor, LedgerCheck, RegistryDraft
+from core.models.oversight import LedgerAnchor, LedgerCheck, LedgerFork, RegistryDraft
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
 from core.models.reply import Reply, ReplyText
-from core.models.request import DataRequest
+from core.models.request import DataRequest, Erasure
 from core.models.sender import Sender
 from core.models.source import InboundDelivery, InboundSource
 from core.models.template import Media, Template, TemplateVersion
@@ -57,6 +57,7 @@ __all__ = [
     "Conversation",
     "Conversion",
     "DataRequest",
+    "Erasure",
     "Export",
     "Hook",
     "HookCursor",
@@ -71,6 +72,7 @@ __all__ = [
     "LakeHead",
     "LedgerAnchor",
     "LedgerCheck",
+    "LedgerFork",
     "Link",
     "LinkHit",
     "Media",

@@ -7,6 +7,7 @@ import streamlit as st
 from core.settings import get_settings
 from core.statuses import Role
 from dashboard import controls, format, markup, session, words
+from dashboard.oversight_payloads import Fork, Recovery
 from dashboard.payloads import Audit, ConsentTrail, Json, Person
 
 OFFICERS = frozenset({Role.COMPLIANCE, Role.ADMIN})  # an auditor reads packages, and makes none
@@ -40,9 +41,53 @@ def _ledger(zone: str) -> None:
             st.code(checkpoint.root, language=None, wrap_lines=True)
 
 
+def _fork(fork: Fork, zone: str) -> None:
+    """A backup was restored: what that means, and the way on."""
+    signed = f"{format.count(fork.signed_size)} records, signed {format.instant(fork.signed_at, zone)}"
+    st.error(
+        f"**A restored database: marketing waits since {format.instant(fork.since, zone)}.**  \n"
+        f"The ledger has {format.count(fork.found_size)} records; the last one signed had {signed}."
+    )
+    st.caption(markup.markdown_text(fork.reason))
+    if session.role() not in OFFICERS:
+        return
+    client = session.oversight()
+    with st.container(border=True, key="recovery"):
+        st.markdown("**Go on with this database**")
+        st.caption(
+            "Erases again who was erased since the backup and refuses again who said stop; the ledger says that it was"
+            " done. Everything else that was recorded since the backup stays lost, so restore a newer one if you can."
+        )
+        reason = (st.text_input("Reason", key="recover_reason", max_chars=300) or "").strip()
+        with st.container(horizontal=True):
+            ready = len(reason) >= SHORTEST_REASON
+            if st.button("Show what it comes to", key="recover_look", disabled=not ready):
+                st.session_state["recovery_plan"] = client.recover(reason, really=False)
+            plan = st.session_state.get("recovery_plan")
+            if plan and st.button("Recover", key="recover_do", type="primary", disabled=not ready):
+                done = client.recover(reason, really=True)
+                if done.seq is not None:
+                    del st.session_state["recovery_plan"]
+                    st.toast(f"Recovered: record {done.seq} of the ledger says so.")
+                    st.rerun()
+                st.session_state["recovery_plan"] = plan = done
+        if plan:
+            _plan(plan)
+
+
+def _plan(plan: Recovery) -> None:
+    left, right, _ = controls.cells(3, min_width=220)
+    left.metric("People erased since, and there again", format.count(plan.people))
+    right.metric("Other numbers to refuse again", format.count(plan.numbers))
+    for why in plan.waiting:
+        st.warning(f"Somebody cannot be erased yet: {why}.")
+
+
 def _integrity(zone: str) -> None:
     """Whether the ledger was found as it was, and who outside keeps a checkpoint of it."""
     found = session.oversight().integrity()
+    if found.fork:
+        _fork(found.fork, zone)
     check = found.latest
     if check is None:
         st.info("The ledger has not been checked as a whole yet; it is every night.")

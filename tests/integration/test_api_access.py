@@ -139,6 +139,7 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /api/hooks/{hook_id}/deliveries": READ_MARKETING,
     "GET /api/hooks/{hook_id}/secret": NOBODY_ELSE,
     "GET /api/ledger/checkpoints/{size}": AUDIT,
+    "POST /api/ledger/recover": COMPLIANCE,
     "GET /api/ledger/integrity": AUDIT,
     "GET /api/registry-drafts": EVERYBODY,
     "GET /api/reply-texts": READ_PEOPLE,
