@@ -9,16 +9,19 @@ from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody
 from litestar.response import File
 from msgspec import Meta, Struct, field
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.auth import AUDIT, CONSENT, EVERYBODY, READ_PEOPLE, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
 from api.state import Db, Held, Now
+from api.state import Parts as ApiParts
 from core.consent.acts import MARKETING, Act, ActorType, Method
 from core.consent.state import EventType, Grade, State, is_scope
-from core.errors import RuleViolation
+from core.errors import Conflict, RuleViolation
 from core.models import Checkpoint, Export, Notice, Purpose
-from core.services import consents, contacts, exports, people
+from core.services import consents, contacts, erased, exports, people
+from core.services.erased import Standing
 from core.services.people import Actor
 from core.shapes import COUNTRY
 from core.statuses import WorkStatus
@@ -111,7 +114,11 @@ class ConsentController(Controller):
     async def record(
         self, data: JSONBody[ConsentIn], request: AuthedRequest, parts: Held, session: Db, now: Now
     ) -> Response[ConsentOut]:
-        """Record an opt-in or an opt-out; the same source_record_id is recorded once."""
+        """Record an opt-in or an opt-out; the same source_record_id is recorded once.
+
+        A number whose person was erased gets no contact: its opt-in is refused (409), since only they can begin again,
+        by writing. Its opt-out is in force already: the answer is the event that says so, as a duplicate.
+        """
         if (data.phone is None) == (data.contact_id is None):
             raise RuleViolation("name the person by phone or by contact_id", field="phone")
         if data.occurred_at.tzinfo is None:
@@ -125,6 +132,11 @@ class ConsentController(Controller):
             raise RuleViolation(f"method is one of {', '.join(sorted(methods))}", field="method")
 
         async def make() -> ConsentOut:
+            gone = await _gone(session, data.phone, parts) if data.phone is not None else None
+            if gone is not None and data.action == "opt_in":
+                raise Conflict(erased.GONE)
+            if gone is not None:
+                return ConsentOut(gone.contact_id, gone.seq, State.WITHDRAWN.value, "23", None, is_duplicate=True)
             contact_id = data.contact_id or await contacts.find_or_make(
                 session, str(data.phone), region=parts.settings.country
             )
@@ -160,6 +172,10 @@ class ConsentController(Controller):
     @get("/notices", guards=[EVERYBODY])
     async def notices(self, session: Db) -> PageOut[NoticeOut]:
         return PageOut([NoticeOut.of(notice) for notice in await consents.list_notices(session)], None)
+
+
+async def _gone(session: AsyncSession, number: str, parts: ApiParts) -> Standing | None:
+    return await erased.standing(session, number, region=parts.settings.country, keyring=parts.keyring)
 
 
 class CheckpointOut(Struct):

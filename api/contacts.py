@@ -120,10 +120,15 @@ class SentOut(Struct):
 
 
 class StubOut(Struct):
-    """What is left of an erased person: their sealed events, and facts about what they were sent."""
+    """What is left of an erased person: their sealed events, and facts about what they were sent.
+
+    `reason` is erasure when they asked for it, retention when their time was over; `cause` is the request's id.
+    """
 
     contact_id: UUID
     erased_at: datetime
+    reason: str
+    cause: str | None
     events: list[dict[str, Any]]
     messages: list[SentOut]
 
@@ -133,7 +138,8 @@ class StubOut(Struct):
             SentOut(each.id, each.campaign_id, each.purpose, each.permit_seq, each.permitted_at, each.status)
             for each in stub.messages
         ]
-        return cls(stub.contact_id, stub.erased_at, [msgspec.json.decode(each.core) for each in stub.events], sent)
+        events = [msgspec.json.decode(each.core) for each in stub.events]
+        return cls(stub.contact_id, stub.erased_at, stub.reason, stub.cause, events, sent)
 
 
 class ContactController(Controller):
