@@ -1,5 +1,6 @@
 """Consent: one event at a time, the registries behind it, the ledger, and audit packages."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -237,9 +238,10 @@ class ExportOut(Struct):
     needs_approval: bool  # it names more than 1,000 people, and nobody else has agreed yet
     approved_at: datetime | None
     mine: bool  # asked for by whoever reads this: somebody else has to approve it
+    campaign_name: str | None  # of the campaign it is limited to
 
     @classmethod
-    def of(cls, export: Export, reader: Actor) -> Self:
+    def of(cls, export: Export, reader: Actor, names: Mapping[str, str]) -> Self:
         return cls(
             export.id,
             export.kind,
@@ -255,7 +257,12 @@ class ExportOut(Struct):
             exports.waits_for_approval(export),
             export.approved_at,
             export.created_by is not None and export.created_by == reader.user_id,
+            names.get(str(export.filters.get("campaign_id"))),
         )
+
+
+async def _export(session: AsyncSession, export: Export, request: AuthedRequest) -> ExportOut:
+    return ExportOut.of(export, request.user, await exports.campaign_names(session, [export]))
 
 
 class AuditController(Controller):
@@ -267,7 +274,8 @@ class AuditController(Controller):
         self, request: AuthedRequest, session: Db, limit: Limit = 50, cursor: Cursor = None
     ) -> PageOut[ExportOut]:
         found = await exports.list_page(session, limit=limit, cursor=cursor)
-        return PageOut([ExportOut.of(export, request.user) for export in found.items], found.next)
+        names = await exports.campaign_names(session, found.items)
+        return PageOut([ExportOut.of(export, request.user, names) for export in found.items], found.next)
 
     @post(guards=[CONSENT], status_code=202)
     async def create(self, data: JSONBody[AuditIn], request: AuthedRequest, session: Db) -> Response[ExportOut]:
@@ -278,20 +286,20 @@ class AuditController(Controller):
             filters = {name: value for name, value in asked.items() if name != "reason" and value not in (None, [])}
             export = await exports.add(session, filters=filters, reason=data.reason, actor=request.user)
             await people.note(session, request.user, "audit.requested", "export", export.id, reason=data.reason)
-            return ExportOut.of(export, request.user)
+            return await _export(session, export, request)
 
         return await once(request, session, ExportOut, make, status=202)
 
     @get("/{export_id:uuid}", guards=[AUDIT])
     async def read(self, export_id: FromPath[UUID], request: AuthedRequest, session: Db) -> ExportOut:
-        return ExportOut.of(await exports.get(session, export_id), request.user)
+        return await _export(session, await exports.get(session, export_id), request)
 
     @post("/{export_id:uuid}/approve", guards=[CONSENT], status_code=200)
     async def approve(self, export_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now) -> ExportOut:
         """Let a package of more than 1,000 people out; only somebody else than who asked for it may."""
         export = await exports.approve(session, export_id, actor=request.user, now=now)
         await people.note(session, request.user, "audit.approved", "export", export.id)
-        return ExportOut.of(export, request.user)
+        return await _export(session, export, request)
 
     @get("/{export_id:uuid}/download", guards=[AUDIT])
     async def download(self, export_id: FromPath[UUID], request: AuthedRequest, session: Db) -> File:

@@ -2,6 +2,7 @@
 
 from urllib.parse import urlencode
 
+from core.errors import NotFound
 from dashboard import people_payloads as p
 from dashboard.api_client import ApiClient
 from dashboard.payloads import Audience, Json, Page
@@ -48,6 +49,13 @@ class PeopleClient(ApiClient):
     def erase(self, contact_id: str, reason: str, *, really: bool) -> p.Erasure:
         query = {"reason": reason, "dry_run": "false" if really else "true"}
         return self._decode(self._send("DELETE", f"/api/contacts/{contact_id}", params={**query}), p.Erasure)
+
+    def erased(self, phone: str, reason: str) -> list[p.Stub]:
+        """Whoever had this number and was erased; none when nobody was."""
+        try:
+            return self._get("/api/contacts/erased", list[p.Stub], phone=phone, reason=reason)
+        except NotFound:
+            return []
 
     def copy_of_data(self, contact_id: str, kind: str, reason: str, form: str = "") -> bytes:
         """`kind` is access or portability, `form` html or json."""

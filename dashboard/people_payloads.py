@@ -75,6 +75,26 @@ class Erasure(Struct):
     leaf_hash: str | None = None
 
 
+class SentThen(Struct):
+    """A message to somebody since erased: facts alone."""
+
+    purpose: str
+    status: str
+    permit_seq: int | None = None
+    permitted_at: datetime | None = None
+
+
+class Stub(Struct):
+    """What is left of an erased person; `events` are the ledger's sealed cores."""
+
+    contact_id: str
+    erased_at: datetime
+    reason: str
+    cause: str | None
+    events: list[Json]
+    messages: list[SentThen]
+
+
 class Cost(Struct):
     """What running a rule would cost, as the database guesses; `guess` is people."""
 

@@ -225,6 +225,13 @@ def _request(person: Person | None) -> None:
     st.rerun()
 
 
+def _limit(name: str, value: object, audit: Audit) -> str:
+    """What a package is limited to, in words: a campaign by its name."""
+    if name == "campaign_id":
+        return f"campaign: {audit.campaign_name or 'one that was deleted'}"
+    return f"{words.plain(name).lower()}: {len(value) if isinstance(value, list) else value}"
+
+
 def _package(audit: Audit, zone: str) -> None:
     with st.container(border=True, key=f"audit_{audit.id}"):
         left, right = st.columns([4, 1], vertical_alignment="center")
@@ -236,11 +243,7 @@ def _package(audit: Audit, zone: str) -> None:
                 for name, label in PACKAGED.items()
                 if name in audit.facts
             ]
-            limits = [
-                f"{words.plain(k).lower()}: {len(v) if isinstance(v, list) else v}"
-                for k, v in audit.filters.items()
-                if v
-            ]
+            limits = [_limit(name, value, audit) for name, value in audit.filters.items() if value]
             said = [format.instant(audit.created_at, zone), *limits, *facts, format.size(audit.bytes)]
             st.caption(markup.markdown_text(" · ".join(said)))
             if audit.sha256:

@@ -176,6 +176,7 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /api/sources/fields": READ_MARKETING,
     "GET /api/sources/{source_id}": READ_MARKETING,
     "GET /api/sources/{source_id}/deliveries": READ_MARKETING,
+    "GET /api/sources/{source_id}/deliveries.csv": READ_MARKETING,
     "GET /api/sources/{source_id}/deliveries/{delivery_id}/body": NOBODY_ELSE,
     "POST /api/sources": NOBODY_ELSE,
     "POST /api/sources/try": NOBODY_ELSE,
