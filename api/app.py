@@ -60,7 +60,7 @@ from core.errors import AppError, SettingsError
 from core.keys import Keyring
 from core.log import set_up_logging
 from core.queue import Ringer
-from core.services import consents, recovery
+from core.services import consents, holding, recovery
 from core.settings import Settings, get_settings
 from core.whatsapp.calls import CallBudget
 from core.whatsapp.client import WhatsAppClient
@@ -182,6 +182,7 @@ def _running(
             whatsapp=whatsapp,
             keyring=Keyring.load(settings.data_dir),
         )
+        holding.key_of(settings, parts.keyring)  # a wrong key stops the start, not the first erasure
         log.info("ledger.key", fingerprint=parts.keyring.fingerprint)
         async with parts.sessions.begin() as session:
             await recovery.watch(session, parts.keyring, now=utc_now())  # before anything is sealed on top

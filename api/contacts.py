@@ -12,6 +12,7 @@ from msgspec import Struct
 from api.auth import CONSENT, READ_PEOPLE, AuthedRequest
 from api.campaign_shapes import MessageOut
 from api.paging import Cursor, Limit, PageOut, Words
+from api.privacy import HeldOut
 from api.state import Db, Held
 from core.models import ConsentEvent, ConsentState, Contact
 from core.services import consents, contacts, erased, people
@@ -131,6 +132,7 @@ class StubOut(Struct):
     cause: str | None
     events: list[dict[str, Any]]
     messages: list[SentOut]
+    held: HeldOut | None
 
     @classmethod
     def of(cls, stub: Stub) -> Self:
@@ -139,7 +141,8 @@ class StubOut(Struct):
             for each in stub.messages
         ]
         events = [msgspec.json.decode(each.core) for each in stub.events]
-        return cls(stub.contact_id, stub.erased_at, stub.reason, stub.cause, events, sent)
+        held = HeldOut.of(stub.held) if stub.held else None
+        return cls(stub.contact_id, stub.erased_at, stub.reason, stub.cause, events, sent, held)
 
 
 class ContactController(Controller):

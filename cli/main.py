@@ -329,6 +329,23 @@ def access_contact(
     asyncio.run(the_contacts.access(get_settings(), key, person, reason, to, portable=portable))
 
 
+@contacts.command("unseal")
+def unseal_contact(
+    contact_id: Annotated[
+        UUID, typer.Argument(help="The erased contact's id, as the lookup of erased people says it.")
+    ],
+    reason: Why,
+    private_key: Annotated[
+        Path | None, typer.Option("--key", help="Private half (PEM) of KAIRAN_ERASE_HOLD_KEY.", exists=True)
+    ] = None,
+) -> None:
+    """Print what a country's law keeps sealed of an erased person, where an authority may demand it."""
+    from cli import contacts as the_contacts
+    from core.settings import get_settings
+
+    asyncio.run(the_contacts.unseal(get_settings(), contact_id, reason, private_key))
+
+
 @messages.command("settle")
 def settle_messages(
     campaign: Annotated[str, typer.Argument(help="The campaign's id.")],

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core.consent.canonical import checkpoint_body, opened_note, public_bytes, signed_note
@@ -115,6 +116,12 @@ class Keyring:
 
     def _sealing(self) -> bytes:
         return hmac.digest(self._idempotency, b"seal" + _SEPARATOR + b"source", "sha256")
+
+    def sealing_key(self) -> X25519PrivateKey:
+        """What records of erased people are sealed to where the operator has given no key of their own."""
+        return X25519PrivateKey.from_private_bytes(
+            hmac.digest(self._idempotency, b"seal" + _SEPARATOR + b"erased", "sha256")
+        )
 
     def sign(self, message: bytes) -> bytes:
         return self._signing.sign(message)

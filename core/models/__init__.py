@@ -23,7 +23,7 @@ from core.models.message import Message, MessageEvent, PersonReached, Rate
 from core.models.oversight import LedgerAnchor, LedgerCheck, LedgerFork, RegistryDraft
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
 from core.models.reply import Reply, ReplyText
-from core.models.request import DataRequest, Erasure
+from core.models.request import DataRequest, Erasure, SealedRecord
 from core.models.sender import Sender
 from core.models.source import InboundDelivery, InboundSource
 from core.models.template import Media, Template, TemplateVersion
@@ -92,6 +92,7 @@ __all__ = [
     "Reply",
     "ReplyText",
     "RoutingRule",
+    "SealedRecord",
     "Sender",
     "Session",
     "StatusChange",

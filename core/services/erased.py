@@ -15,8 +15,8 @@ from core import phone
 from core.consent import stored
 from core.errors import Conflict, NotFound
 from core.keys import Keyring
-from core.models import ConsentEvent, Contact, Erasure, Message, Suppression
-from core.services import contacts, imports_erased
+from core.models import ConsentEvent, Contact, Erasure, Message, SealedRecord, Suppression
+from core.services import contacts, holding, imports_erased
 
 GONE = "the person with this number was erased: only they can begin again, by writing to you"
 
@@ -34,6 +34,7 @@ class Stub:
     cause: str | None  # the request's id, or one made up; null for those erased long ago
     events: Sequence[ConsentEvent]
     messages: Sequence[Message]
+    held: SealedRecord | None  # what a country's rule keeps sealed for a while
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,10 @@ async def _stub(session: AsyncSession, contact_id: UUID, erasure: Erasure | None
     sent = select(Message).where(Message.contact_id == contact_id, Message.permitted_at.is_not(None))
     newest = await session.scalars(sent.order_by(Message.id.desc()).limit(limit))
     events = await contacts.ledger_events(session, contact_id)
+    held = await holding.held_of(session, contact_id)
     if erasure is not None:
-        return Stub(contact_id, erasure.erased_at, erasure.reason, erasure.cause, events, list(newest))
+        return Stub(contact_id, erasure.erased_at, erasure.reason, erasure.cause, events, list(newest), held)
     person = await contacts.get(session, contact_id)
     if person.erased_at is None:
         raise NotFound("nobody with this number was erased here")
-    return Stub(contact_id, person.erased_at, "erasure", None, events, list(newest))
+    return Stub(contact_id, person.erased_at, "erasure", None, events, list(newest), held)

@@ -41,7 +41,7 @@ from core.models import (
     ReceivedFile,
     WebhookEvent,
 )
-from core.services import consents, forms, profiles, sources_taking
+from core.services import consents, forms, holding, profiles, sources_taking
 from core.services.people import Actor
 from core.settings import Settings
 from core.statuses import DeliveryStatus, WebhookStatus, WorkStatus
@@ -61,6 +61,7 @@ class Erased:
     kept: dict[str, int] = field(default_factory=dict)
     seq: int = 0
     leaf_hash: str = ""
+    held: holding.Held | None = None  # what a country's rule keeps sealed, why and until when
     cause: str = ""
     reason: str = ""
     files: list[Path] = field(default_factory=list)
@@ -106,6 +107,7 @@ async def erase(
         erased.counts["form_requests"] = await forms.forget_person(session, each, asked)
         await _seal(session, each, actor, keyring, settings, now, request_id, reason, erased)
         await _remember(session, each, [ref for ref, *_ in refs.get(each, [])], keyring, now, erased)
+        await _hold_back(session, each, keyring, settings, now, erased)
         await _particulars(session, each, now, erased)
         counted.update(erased.counts)
         counted.update({f"kept {name}": count for name, count in erased.kept.items()})
@@ -123,6 +125,18 @@ async def _remember(
     session.add(Erasure(contact_id=contact_id, refs=hashes, erased_at=now, **facts))
     await session.flush()
     queue.ring_after_commit(session, queue.SIGN_LEDGER)
+
+
+async def _hold_back(
+    session: AsyncSession, contact_id: UUID, keyring: Keyring, settings: Settings, now: datetime, erased: Erased
+) -> None:
+    """Where the country's rule demands it, seal evidence and addresses before they go."""
+    contact = await session.get_one(Contact, contact_id, populate_existing=True)
+    until = await holding.due(session, contact, settings=settings, now=now)
+    if until is None:
+        return
+    erased.held = await holding.hold(session, contact, until, keyring=keyring, settings=settings, now=now)
+    erased.kept |= {"sealed_evidence": erased.held.evidence, "sealed_addresses": erased.held.addresses}
 
 
 async def _particulars(session: AsyncSession, contact_id: UUID, now: datetime, erased: Erased) -> None:

@@ -131,6 +131,15 @@ def _new() -> None:
     st.rerun()
 
 
+def _outcome(request: DataRequest, zone: str) -> str:
+    facts = request.facts
+    said = [request.outcome] if request.outcome else []
+    said += [f"erased, record {facts.seq} of the ledger"] if facts.seq is not None else []
+    if facts.held:
+        said.append(f"consent evidence kept sealed until {format.instant(facts.held.until, zone)}: {facts.held.rule}")
+    return "; ".join(said) or format.DASH
+
+
 def _closed(requests: list[DataRequest], zone: str) -> None:
     controls.table(
         {
@@ -138,7 +147,7 @@ def _closed(requests: list[DataRequest], zone: str) -> None:
             "What": [KINDS.get(RequestKind(each.kind), each.kind) for each in requests],
             "Person": [each.phone_masked or "erased" for each in requests],
             "How": [words.plain(each.status) for each in requests],
-            "Outcome": [each.outcome or format.DASH for each in requests],
+            "Outcome": [_outcome(each, zone) for each in requests],
         }
     )
 
@@ -170,6 +179,9 @@ def _stub(stub: Stub, zone: str) -> None:
         st.success(f"Yes: erased on {format.instant(stub.erased_at, zone)}, because {why}.")
         if stub.cause:
             st.caption(f"Reference of the request: `{stub.cause}`")
+        if stub.held:
+            until = format.instant(stub.held.until, zone)
+            st.info(f"Their consent evidence and addresses are kept sealed until {until}: {stub.held.rule}.")
         st.markdown("**What the ledger has sealed**")
         if not stub.events:
             st.caption("Nothing: the database was restored from a backup of before they came.")
