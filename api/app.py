@@ -30,6 +30,7 @@ from api.contacts import ContactController
 from api.conversation_sends import ConversationSendController
 from api.conversations import ConversationController
 from api.conversions import ConversionController
+from api.events import EventController
 from api.form_pages import FormPageController
 from api.forms import FormController
 from api.health import HealthController
@@ -113,6 +114,7 @@ def create_app(
             MediaController,
             CampaignController,
             ConversionController,
+            EventController,
             RateController,
             StatsController,
             WebhookLogController,

@@ -222,10 +222,9 @@ class SourceController(Controller):
     @get("/fields", guards=[READ_MARKETING], sync_to_thread=False)
     def fields(self) -> PageOut[FieldOut]:
         """What may be mapped; contacts have `attributes.NAME` besides."""
-        known = {SourceMakes.CONTACT: sources_mapping.CONTACT_FIELDS, SourceMakes.ORDER: sources_mapping.ORDER_FIELDS}
         rows = [
             FieldOut(makes, name, meaning, name in sources_mapping.NEEDED[makes])
-            for makes, fields in known.items()
+            for makes, fields in sources_mapping.FIELDS.items()
             for name, meaning in fields.items()
         ]
         return PageOut(rows, None)

@@ -72,6 +72,10 @@ class PeopleClient(ApiClient):
         """`action` is proof, extend or close."""
         return self._post(f"/api/data-requests/{request_id}/{action}", p.DataRequest, body)
 
+    def events(self) -> list[p.Event]:
+        """What other systems told that people did."""
+        return self._get("/api/events", Page[p.Event]).items
+
     def rule_cost(self, rule: Json) -> p.Cost:
         return self._post("/api/audiences/cost", p.Cost, {"rule": rule})
 

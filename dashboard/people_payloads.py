@@ -114,6 +114,13 @@ class Stub(Struct):
     held: Held | None = None
 
 
+class Event(Struct):
+    """A name of what people did elsewhere."""
+
+    name: str
+    events: int
+
+
 class Cost(Struct):
     """What running a rule would cost, as the database guesses; `guess` is people."""
 

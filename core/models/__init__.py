@@ -1,6 +1,6 @@
 """Every table, so that importing this package makes the metadata complete."""
 
-from core.models.audience import Audience, AudienceMember, ContactAction
+from core.models.audience import Audience, AudienceMember, ContactAction, ContactEvent
 from core.models.base import Model
 from core.models.campaign import Campaign, CampaignVariant
 from core.models.consent import (
@@ -54,6 +54,7 @@ __all__ = [
     "Contact",
     "ContactAction",
     "ContactAddress",
+    "ContactEvent",
     "Conversation",
     "Conversion",
     "DataRequest",

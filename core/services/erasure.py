@@ -28,6 +28,7 @@ from core.models import (
     ConsentEvidence,
     Contact,
     ContactAddress,
+    ContactEvent,
     DataRequest,
     Erasure,
     Export,
@@ -42,6 +43,7 @@ from core.models import (
     WebhookEvent,
 )
 from core.services import consents, forms, holding, profiles, sources_taking
+from core.services.erasure_lock import keep_out
 from core.services.people import Actor
 from core.settings import Settings
 from core.statuses import DeliveryStatus, WebhookStatus, WorkStatus
@@ -83,7 +85,7 @@ async def erase(
     Raises NotFound; Conflict when they are erased already, or while a message to them is on its way, webhooks about
     them are not recorded yet, or an import or export is at work that may hold them.
     """
-    await sources_taking.keep_out(session)
+    await keep_out(session)
     ids = await profiles.same_person(session, contact_id)
     if contact_id not in await stored.lock_contacts(session, ids):
         raise NotFound("no such contact", contact_id=str(contact_id))
@@ -309,7 +311,8 @@ async def _records(session: AsyncSession, contact_id: UUID, traces: Traces, eras
         if traces.within(row.body.decode("utf-8", "replace"))
     ]
     await session.execute(delete(IdempotencyKey).where(stored.among(IdempotencyKey.id, answers)))
-    erased.counts |= {"audience_memberships": members, "remembered_answers": len(answers)}
+    done = await _changed(session, delete(ContactEvent).where(ContactEvent.contact_id == contact_id))
+    erased.counts |= {"events": done, "audience_memberships": members, "remembered_answers": len(answers)}
 
 
 async def _seal(

@@ -88,6 +88,8 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /api/webhooks/account-events": READ_MARKETING,
     "POST /api/webhooks/replay": MARKETING,
     "POST /api/conversions": MARKETING,
+    "GET /api/events": READ_MARKETING,
+    "POST /api/events": MARKETING,
     "GET /api/metrics": READ_MARKETING,
     "GET /api/lake": READ_MARKETING,
     "POST /api/lake/refresh": READ_MARKETING,
