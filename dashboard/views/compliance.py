@@ -43,12 +43,10 @@ def _ledger(zone: str) -> None:
 
 def _fork(fork: Fork, zone: str) -> None:
     """A backup was restored: what that means, and the way on."""
-    signed = f"{format.count(fork.signed_size)} records, signed {format.instant(fork.signed_at, zone)}"
     st.error(
         f"**A restored database: marketing waits since {format.instant(fork.since, zone)}.**  \n"
-        f"The ledger has {format.count(fork.found_size)} records; the last one signed had {signed}."
+        f"{markup.markdown_text(fork.reason)}"
     )
-    st.caption(markup.markdown_text(fork.reason))
     if session.role() not in OFFICERS:
         return
     client = session.oversight()

@@ -306,7 +306,10 @@ def _rights(contact: Contact, zone: str) -> None:
     rehearsal = client.erase(contact_id, reason, really=False)
     gone = {GONE.get(name, words.plain(name).lower()): count for name, count in rehearsal.erased.items() if count}
     controls.table({"Goes for good": list(gone), "Number": [format.count(count) for count in gone.values()]})
-    kept = ", ".join(f"{format.count(count)} {name.replace('_', ' ')}" for name, count in rehearsal.kept.items())
+    stays = {
+        name: count for name, count in rehearsal.kept.items() if name not in ("sealed_evidence", "sealed_addresses")
+    }
+    kept = ", ".join(f"{format.count(count)} {name.replace('_', ' ')}" for name, count in stays.items())
     st.caption(f"Stays, and names nobody: {kept}. Their number stays refused.")
     if rehearsal.held:
         st.info(_held(rehearsal.held, zone))

@@ -26,7 +26,7 @@ def test_a_restored_database_is_said_and_recovered_from(dashboard: Visit, full_s
     note = Mark(10_000, "ab" * 32, "cd" * 32, "kairan/x", "note", "2026-11-20T10:00:00.000000Z")
     Witness(full_stack.settings.data_dir / "keys").accept(note)
     reader = dashboard(Role.AUDITOR, "compliance")
-    assert "A restored database: marketing waits" in said(reader) and "10,000 records" in said(reader)
+    assert "A restored database: marketing waits" in said(reader) and "10,000 were signed" in said(reader)
     assert "recover_reason" not in [field.key for field in reader.text_input]
 
     at = dashboard(Role.COMPLIANCE, "compliance")
