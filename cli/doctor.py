@@ -155,7 +155,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     schema = await _schema(url)
     yield schema
     if schema.level == "ok":
-        yield await _ledger(settings.data_dir, url)
+        yield await ledger(settings.data_dir, url)
     yield await _clock(url)
 
 
@@ -168,7 +168,7 @@ async def _schema(url: str) -> Finding:
     return Finding("Schema", f"is at {newest}, the newest")
 
 
-async def _ledger(data_dir: Path, url: str) -> Finding:
+async def ledger(data_dir: Path, url: str) -> Finding:
     """A restored backup has another ledger than the one these keys signed last."""
     try:
         mark = Witness(data_dir / "keys").latest()

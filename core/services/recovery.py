@@ -321,9 +321,10 @@ async def _accept(
     session: AsyncSession, found: Plan, *, actor: Actor, reason: str, keyring: Keyring, now: datetime
 ) -> None:
     """Refuse the numbers, seal that this was done, and take the ledger as it is now for the right one."""
+    await session.execute(_FORK_LOCK)
     mark = keyring.witness.latest()
-    if mark is None:
-        raise Conflict("the witness went away: give this process the same DATA_DIR/keys again")
+    if mark is None or await differs(session, mark) is None:
+        raise Conflict("somebody else has just recovered it")
     event = await record_system(
         session,
         EventType.RECOVERY,

@@ -167,8 +167,8 @@ def _all_again(source: Source) -> None:
 
 st.title("Webhooks from others")
 st.caption(
-    "A shop or a CRM posts what changed, signed with a secret: it makes and changes people, records orders and events. It "
-    "never gives consent, and nobody who opted out or was erased comes back. Each delivery counts once."
+    "A shop or a CRM posts what changed, signed with a secret: it makes and changes people, records orders and events. "
+    "It never gives consent, and nobody who opted out or was erased comes back. Each delivery counts once."
 )
 may_change = session.role() == Role.ADMIN
 _made()

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import text
 
+from cli import doctor
 from cli.embedded import EmbeddedPostgres, EmbeddedValkey
 from core.consent import gate
 from core.consent.gate import SendRequest
@@ -235,6 +236,32 @@ async def test_the_right_database_coming_back_ends_the_pause(stack: Stack, backu
 
 def _fields(mark: Any) -> dict[str, Any]:
     return {name: getattr(mark, name) for name in mark.__struct_fields__}
+
+
+async def test_two_who_recover_at_once_do_it_once(stack: Stack, backups: Backups) -> None:
+    await a_loss(stack, backups)
+    compliance = await stack.sign_in(Role.COMPLIANCE)
+
+    answers = await asyncio.gather(
+        *(compliance.post("/api/ledger/recover", json={**REASON, "dry_run": False}) for _ in range(2))
+    )
+    compliance = await stack.sign_in(Role.COMPLIANCE)
+
+    assert sum(answer.status_code == 200 and answer.json()["seq"] is not None for answer in answers) == 1
+    assert (await compliance.get("/api/ledger/integrity")).json()["fork"] is None
+    async with stack.sessions() as session:
+        said = text("SELECT count(*) FROM consent_events WHERE event_type = 'RECOVERY'")
+        assert (await session.execute(said)).scalar_one() == 1
+
+
+async def test_the_doctor_says_what_to_do(stack: Stack, backups: Backups) -> None:
+    healthy = await doctor.ledger(stack.settings.data_dir, stack.settings.database_url)
+    await a_loss(stack, backups)
+
+    sick = await doctor.ledger(stack.settings.data_dir, stack.settings.database_url)
+
+    assert (healthy.level, sick.level) == ("ok", "wrong")
+    assert "restored backup" in sick.text and "kairan ledger recover" in sick.text
 
 
 @pytest.mark.parametrize("role", [Role.MARKETER, Role.AUDITOR])
