@@ -98,8 +98,11 @@ class RecoverIn(Struct, forbid_unknown_fields=True):
 
 
 class RecoverOut(Struct):
-    """`people` were erased and are there again; `numbers` were refused besides and are not. `seq` is the event that
-    says it was done: null in a rehearsal, and while `waiting` says why somebody cannot be erased now."""
+    """`people` were erased and are there again; `numbers` were refused besides and are not.
+
+    A call erases at most 100 people: while some are `left` call again, or later when `waiting` says why they cannot be
+    erased now. `seq` is the event that says it was done, null until then.
+    """
 
     rehearsal: bool
     found_size: int
@@ -107,6 +110,7 @@ class RecoverOut(Struct):
     people: int
     numbers: int
     erased: int
+    left: int
     waiting: list[str]
     seq: int | None
 
@@ -119,6 +123,7 @@ class RecoverOut(Struct):
             len(found.erase),
             found.numbers,
             found.erased,
+            len(found.erase) if rehearsal else found.left,
             sorted(set(found.waiting)),
             found.seq,
         )

@@ -74,6 +74,7 @@ class Recovery(Struct):
     people: int
     numbers: int
     erased: int
+    left: int
     waiting: list[str]
     seq: int | None = None
 

@@ -47,6 +47,7 @@ from core.witness import Line, Mark
 
 log = structlog.get_logger()
 
+MOST_AT_ONCE = 100  # people erased in one call: it ends within a request's time
 PAUSED = "ledger"  # pause code of the campaigns this stops
 _PAGE = 5_000
 _FORK_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('kairan.ledger_fork', 0))")
@@ -200,6 +201,7 @@ class Plan:
     refuse: list[Line] = field(default_factory=list)  # the person is not, or is not to be erased: numbers alone
     waiting: list[str] = field(default_factory=list)  # why some could not be erased now
     erased: int = 0
+    left: int = 0  # people still to be erased: call again
     seq: int | None = None  # of the event that says it
 
     @property
@@ -264,15 +266,17 @@ async def recover(
     keyring: Keyring,
     settings: Settings,
     now: datetime,
+    most: int = MOST_AT_ONCE,
 ) -> Plan:
     """Do what `plan` says, a person at a time, then accept the ledger as it is and let sending go on.
 
-    While somebody cannot be erased yet (`waiting` says why) it is not accepted, and calling again goes on from there.
+    At most `most` people at a time. While some are `left`, or cannot be erased yet (`waiting` says why), the ledger
+    is not accepted, and calling again goes on from there.
     Raises Conflict when there is nothing to recover.
     """
     async with sessions() as session:
         found = await plan(session, keyring)
-    for line in found.erase:
+    for line in found.erase[:most]:
         try:
             async with queue.transaction(sessions, ringer) as session:
                 await _erase_again(session, line, actor=actor, keyring=keyring, settings=settings, now=now)
@@ -280,7 +284,8 @@ async def recover(
         except Conflict as busy:
             found.waiting.append(busy.message)
             log.info("recovery.put_off", contact_id=line.contact_id, why=busy.message)
-    if found.waiting:
+    found.left = len(found.erase) - found.erased
+    if found.left:
         return found
     async with queue.transaction(sessions, ringer) as session:
         await _accept(session, found, actor=actor, reason=reason, keyring=keyring, now=now)

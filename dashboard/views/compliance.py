@@ -63,7 +63,7 @@ def _fork(fork: Fork, zone: str) -> None:
                 st.session_state["recovery_plan"] = client.recover(reason, really=False)
             plan = st.session_state.get("recovery_plan")
             if plan and st.button("Recover", key="recover_do", type="primary", disabled=not ready):
-                done = client.recover(reason, really=True)
+                done = _recovered(reason, plan.people)
                 if done.seq is not None:
                     del st.session_state["recovery_plan"]
                     st.toast(f"Recovered: record {done.seq} of the ledger says so.")
@@ -71,6 +71,18 @@ def _fork(fork: Fork, zone: str) -> None:
                 st.session_state["recovery_plan"] = plan = done
         if plan:
             _plan(plan)
+
+
+def _recovered(reason: str, people: int) -> Recovery:
+    """Goes on until nobody is left, or somebody cannot be erased yet."""
+    client, erased = session.oversight(), 0
+    with st.status("Recovering …") as progress:
+        done = client.recover(reason, really=True)
+        while done.left and done.erased and not done.waiting:
+            erased += done.erased
+            progress.update(label=f"{format.count(erased)} of {format.count(people)} people erased again …")
+            done = client.recover(reason, really=True)
+    return done
 
 
 def _plan(plan: Recovery) -> None:

@@ -70,3 +70,21 @@ def test_a_package_of_a_campaign_is_shown_by_the_campaigns_name(dashboard: Visit
 
     assert rf"campaign\: {chosen['name']}" in said(at) and chosen["id"] not in said(at)
     assert f"Audit package of campaign {chosen['name']}" in said(log)
+
+
+def test_a_rule_asks_for_an_event_that_was_told(dashboard: Visit, full_stack: Stack) -> None:
+    with httpx.Client(base_url=full_stack.url, trust_env=False) as client:
+        body = {"email": "marketer@example.com", "password": PASSWORD}
+        client.headers["authorization"] = f"Bearer {client.post('/api/session', json=body).json()['token']}"
+        person = client.get("/api/contacts").json()["items"][0]["id"]
+        told = {"event": "cart_left", "contact_id": person, "occurred_at": "2026-11-20T10:00:00Z"}
+        assert client.post("/api/events", json={"items": [told]}).json()["recorded"] == 1
+
+    at = dashboard(Role.MARKETER, "audiences")
+    kind = next(str(box.key) for box in at.selectbox if str(box.key).startswith("kind_"))
+    at.selectbox(key=kind).set_value("did").run()
+    deed = next(str(box.key) for box in at.selectbox if str(box.key).startswith("did_"))
+    at.selectbox(key=deed).set_value("event").run()
+
+    assert not at.exception
+    assert r"did “cart\_left” in the last 90 days" in said(at)

@@ -9,8 +9,10 @@ from sqlalchemy import text
 
 from cli import doctor
 from cli.embedded import EmbeddedPostgres, EmbeddedValkey
+from core.clock import utc_now
 from core.consent import gate
 from core.consent.gate import SendRequest
+from core.services import people, recovery
 from core.statuses import MessageKind, Role, SkipReason
 from core.traces import Traces
 from tests.conftest import _psql
@@ -158,9 +160,9 @@ async def test_the_gate_lets_nothing_through_before_anybody_has_noticed(stack: S
     await erased(stack, ANA)
     await recording.sign_checkpoint(stack.ctx)
     await backups.restore()
-    people = [(await contact_of(stack, each))["id"] for each in (ANA, DAN)]
-    asked = [SendRequest(each, each, "marketing", MessageKind.CAMPAIGN, "1") for each in people]
-    asked.append(SendRequest(people[1], people[1], "service", MessageKind.TRIGGERED, "1"))
+    ids = [(await contact_of(stack, each))["id"] for each in (ANA, DAN)]
+    asked = [SendRequest(each, each, "marketing", MessageKind.CAMPAIGN, "1") for each in ids]
+    asked.append(SendRequest(ids[1], ids[1], "service", MessageKind.TRIGGERED, "1"))
 
     async with gate.permits(stack.sessions, asked, keyring=stack.parts.keyring) as (allowed, refused):
         found = [(each.reason, each.waits) for each in refused]
@@ -236,6 +238,34 @@ async def test_the_right_database_coming_back_ends_the_pause(stack: Stack, backu
 
 def _fields(mark: Any) -> dict[str, Any]:
     return {name: getattr(mark, name) for name in mark.__struct_fields__}
+
+
+async def test_many_are_erased_again_some_at_a_time(stack: Stack, backups: Backups) -> None:
+    numbers = [f"+4917055555{number:03d}" for number in range(3)]
+    await an_import(stack, csv_of([consenting(each) for each in numbers]))
+    await recording.sign_checkpoint(stack.ctx)
+    await backups.take()
+    for each in numbers:
+        await erased(stack, each)
+    await recording.sign_checkpoint(stack.ctx)
+    await backups.restore()
+
+    async def two() -> recovery.Plan:
+        return await recovery.recover(
+            stack.sessions,
+            stack.bells,
+            actor=people.SYSTEM,
+            reason="restored",
+            keyring=stack.parts.keyring,
+            settings=stack.settings,
+            now=utc_now(),
+            most=2,
+        )
+
+    first, last = await two(), await two()
+
+    assert (first.erased, first.left, first.seq) == (2, 1, None)
+    assert (last.erased, last.left) == (1, 0) and last.seq is not None
 
 
 async def test_two_who_recover_at_once_do_it_once(stack: Stack, backups: Backups) -> None:
