@@ -32,6 +32,7 @@ from api.contacts import ContactController
 from api.conversation_sends import ConversationSendController
 from api.conversations import ConversationController
 from api.conversions import ConversionController
+from api.events import EventController
 from api.form_pages import FormPageController
 from api.forms import FormController
 from api.health import HealthController
@@ -63,7 +64,7 @@ from core.errors import AppError, SettingsError
 from core.keys import Keyring
 from core.log import set_up_logging
 from core.queue import Ringer
-from core.services import consents
+from core.services import consents, holding, recovery
 from core.settings import Settings, get_settings
 from core.whatsapp.calls import CallBudget
 from core.whatsapp.client import WhatsAppClient
@@ -104,6 +105,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     MediaController,
     CampaignController,
     ConversionController,
+    EventController,
     RateController,
     StatsController,
     WebhookLogController,
@@ -191,8 +193,10 @@ async def _running(app: Litestar) -> AsyncIterator[None]:
         whatsapp=whatsapp,
         keyring=Keyring.load(wiring.settings.data_dir),
     )
+    holding.key_of(wiring.settings, parts.keyring)  # a wrong key stops the start, not the first erasure
     log.info("ledger.key", fingerprint=parts.keyring.fingerprint)
     async with parts.sessions.begin() as session:
+        await recovery.watch(session, parts.keyring, now=utc_now())  # before anything is sealed on top
         await consents.ensure_defaults(session, wiring.settings, keyring=parts.keyring, now=utc_now())
     app.state.parts, app.state.ingest = parts, Ingest(parts.sessions, parts.ringer)
     app.state.source_turns = Turns(AT_ONCE, IN_LINE)

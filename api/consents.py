@@ -1,5 +1,6 @@
 """Consent: one event at a time, the registries behind it, the ledger, and audit packages."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -9,16 +10,19 @@ from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody
 from litestar.response import File
 from msgspec import Meta, Struct, field
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.auth import AUDIT, CONSENT, EVERYBODY, READ_PEOPLE, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
 from api.state import Db, Held, Now
+from api.state import Parts as ApiParts
 from core.consent.acts import MARKETING, Act, ActorType, Method
 from core.consent.state import EventType, Grade, State, is_scope
-from core.errors import RuleViolation
+from core.errors import Conflict, RuleViolation
 from core.models import Checkpoint, Export, Notice, Purpose
-from core.services import consents, contacts, exports, people
+from core.services import consents, contacts, erased, exports, people
+from core.services.erased import Standing
 from core.services.people import Actor
 from core.shapes import COUNTRY
 from core.statuses import WorkStatus
@@ -111,7 +115,11 @@ class ConsentController(Controller):
     async def record(
         self, data: JSONBody[ConsentIn], request: AuthedRequest, parts: Held, session: Db, now: Now
     ) -> Response[ConsentOut]:
-        """Record an opt-in or an opt-out; the same source_record_id is recorded once."""
+        """Record an opt-in or an opt-out; the same source_record_id is recorded once.
+
+        A number whose person was erased gets no contact: its opt-in is refused (409), since only they can begin again,
+        by writing. Its opt-out is in force already: the answer is the event that says so, as a duplicate.
+        """
         if (data.phone is None) == (data.contact_id is None):
             raise RuleViolation("name the person by phone or by contact_id", field="phone")
         if data.occurred_at.tzinfo is None:
@@ -125,6 +133,11 @@ class ConsentController(Controller):
             raise RuleViolation(f"method is one of {', '.join(sorted(methods))}", field="method")
 
         async def make() -> ConsentOut:
+            gone = await _gone(session, data.phone, parts) if data.phone is not None else None
+            if gone is not None and data.action == "opt_in":
+                raise Conflict(erased.GONE)
+            if gone is not None:
+                return ConsentOut(gone.contact_id, gone.seq, State.WITHDRAWN.value, "23", None, is_duplicate=True)
             contact_id = data.contact_id or await contacts.find_or_make(
                 session, str(data.phone), region=parts.settings.country
             )
@@ -160,6 +173,10 @@ class ConsentController(Controller):
     @get("/notices", guards=[EVERYBODY])
     async def notices(self, session: Db) -> PageOut[NoticeOut]:
         return PageOut([NoticeOut.of(notice) for notice in await consents.list_notices(session)], None)
+
+
+async def _gone(session: AsyncSession, number: str, parts: ApiParts) -> Standing | None:
+    return await erased.standing(session, number, region=parts.settings.country, keyring=parts.keyring)
 
 
 class CheckpointOut(Struct):
@@ -221,9 +238,10 @@ class ExportOut(Struct):
     needs_approval: bool  # it names more than 1,000 people, and nobody else has agreed yet
     approved_at: datetime | None
     mine: bool  # asked for by whoever reads this: somebody else has to approve it
+    campaign_name: str | None  # of the campaign it is limited to
 
     @classmethod
-    def of(cls, export: Export, reader: Actor) -> Self:
+    def of(cls, export: Export, reader: Actor, names: Mapping[str, str]) -> Self:
         return cls(
             export.id,
             export.kind,
@@ -239,7 +257,12 @@ class ExportOut(Struct):
             exports.waits_for_approval(export),
             export.approved_at,
             export.created_by is not None and export.created_by == reader.user_id,
+            names.get(str(export.filters.get("campaign_id"))),
         )
+
+
+async def _export(session: AsyncSession, export: Export, request: AuthedRequest) -> ExportOut:
+    return ExportOut.of(export, request.user, await exports.campaign_names(session, [export]))
 
 
 class AuditController(Controller):
@@ -251,7 +274,8 @@ class AuditController(Controller):
         self, request: AuthedRequest, session: Db, limit: Limit = 50, cursor: Cursor = None
     ) -> PageOut[ExportOut]:
         found = await exports.list_page(session, limit=limit, cursor=cursor)
-        return PageOut([ExportOut.of(export, request.user) for export in found.items], found.next)
+        names = await exports.campaign_names(session, found.items)
+        return PageOut([ExportOut.of(export, request.user, names) for export in found.items], found.next)
 
     @post(guards=[CONSENT], status_code=202)
     async def create(self, data: JSONBody[AuditIn], request: AuthedRequest, session: Db) -> Response[ExportOut]:
@@ -262,20 +286,20 @@ class AuditController(Controller):
             filters = {name: value for name, value in asked.items() if name != "reason" and value not in (None, [])}
             export = await exports.add(session, filters=filters, reason=data.reason, actor=request.user)
             await people.note(session, request.user, "audit.requested", "export", export.id, reason=data.reason)
-            return ExportOut.of(export, request.user)
+            return await _export(session, export, request)
 
         return await once(request, session, ExportOut, make, status=202)
 
     @get("/{export_id:uuid}", guards=[AUDIT])
     async def read(self, export_id: FromPath[UUID], request: AuthedRequest, session: Db) -> ExportOut:
-        return ExportOut.of(await exports.get(session, export_id), request.user)
+        return await _export(session, await exports.get(session, export_id), request)
 
     @post("/{export_id:uuid}/approve", guards=[CONSENT], status_code=200)
     async def approve(self, export_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now) -> ExportOut:
         """Let a package of more than 1,000 people out; only somebody else than who asked for it may."""
         export = await exports.approve(session, export_id, actor=request.user, now=now)
         await people.note(session, request.user, "audit.approved", "export", export.id)
-        return ExportOut.of(export, request.user)
+        return await _export(session, export, request)
 
     @get("/{export_id:uuid}/download", guards=[AUDIT])
     async def download(self, export_id: FromPath[UUID], request: AuthedRequest, session: Db) -> File:

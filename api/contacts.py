@@ -12,6 +12,7 @@ from msgspec import Struct
 from api.auth import CONSENT, READ_PEOPLE, AuthedRequest
 from api.campaign_shapes import MessageOut
 from api.paging import Cursor, Limit, PageOut, Words
+from api.privacy import HeldOut
 from api.state import Db, Held
 from core.models import ConsentEvent, ConsentState, Contact
 from core.services import consents, contacts, erased, people
@@ -120,12 +121,18 @@ class SentOut(Struct):
 
 
 class StubOut(Struct):
-    """What is left of an erased person: their sealed events, and facts about what they were sent."""
+    """What is left of an erased person: their sealed events, and facts about what they were sent.
+
+    `reason` is erasure when they asked for it, retention when their time was over; `cause` is the request's id.
+    """
 
     contact_id: UUID
     erased_at: datetime
+    reason: str
+    cause: str | None
     events: list[dict[str, Any]]
     messages: list[SentOut]
+    held: HeldOut | None
 
     @classmethod
     def of(cls, stub: Stub) -> Self:
@@ -133,7 +140,9 @@ class StubOut(Struct):
             SentOut(each.id, each.campaign_id, each.purpose, each.permit_seq, each.permitted_at, each.status)
             for each in stub.messages
         ]
-        return cls(stub.contact_id, stub.erased_at, [msgspec.json.decode(each.core) for each in stub.events], sent)
+        events = [msgspec.json.decode(each.core) for each in stub.events]
+        held = HeldOut.of(stub.held) if stub.held else None
+        return cls(stub.contact_id, stub.erased_at, stub.reason, stub.cause, events, sent, held)
 
 
 class ContactController(Controller):

@@ -3,10 +3,10 @@
 from litestar import Controller, Response, get
 from msgspec import Struct
 from redis.exceptions import RedisError
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.state import Held, worker_alive
+from core.services import recovery
 
 
 class LiveOut(Struct):
@@ -29,14 +29,18 @@ class HealthController(Controller):
 
     @get("/ready", exclude_from_auth=True)
     async def ready(self, parts: Held) -> Response[ReadyOut]:
-        """Database, queue and worker; 503 when the database or the queue is away."""
+        """Database, queue, worker and ledger; 503 when the database or the queue is away.
+
+        `ledger` is `restored` when the database has another one than was signed last: then marketing waits.
+        """
         checks: dict[str, str] = {}
         try:
             async with parts.sessions() as session:
-                await session.execute(text("SELECT 1"))
-            checks["postgres"] = "ok"
+                wrong = await recovery.differs(session, parts.keyring.witness.latest())
+                is_forked = wrong is not None or await recovery.open_fork(session) is not None
+            checks |= {"postgres": "ok", "ledger": "restored" if is_forked else "ok"}
         except (SQLAlchemyError, OSError):
-            checks["postgres"] = "away"
+            checks |= {"postgres": "away", "ledger": "unknown"}
         try:
             await parts.valkey.ping()
             checks["valkey"] = "ok"
@@ -45,5 +49,6 @@ class HealthController(Controller):
             checks["valkey"] = "away"
             checks["worker"] = "unknown"
         usable = checks["postgres"] == "ok" and checks["valkey"] == "ok"
-        status = "ready" if usable and checks["worker"] == "ok" else "degraded"
+        is_whole = usable and checks["worker"] == "ok" and checks["ledger"] == "ok"
+        status = "ready" if is_whole else "degraded"
         return Response(ReadyOut(status, checks), status_code=200 if usable else 503)

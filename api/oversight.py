@@ -14,8 +14,8 @@ from api.paging import Cursor, Limit, PageOut
 from api.state import Db, Held, Now
 from core import queue
 from core.errors import RuleViolation
-from core.models import AuditEntry, LedgerAnchor, LedgerCheck, RegistryDraft
-from core.services import drafts, integrity, oversight, people
+from core.models import AuditEntry, LedgerAnchor, LedgerCheck, LedgerFork, RegistryDraft
+from core.services import drafts, integrity, oversight, people, recovery
 
 Word = Annotated[str | None, QueryParameter(max_length=100)]
 
@@ -70,9 +70,63 @@ class AnchorOut(Struct):
         return cls(anchor.created_at, anchor.size, anchor.root, anchor.kind, anchor.reference)
 
 
+class ForkOut(Struct):
+    """The database has another ledger than the one signed last: a backup was restored. `reason` says what to do."""
+
+    since: datetime
+    found_size: int
+    signed_size: int
+    signed_at: datetime
+    reason: str
+
+    @classmethod
+    def of(cls, fork: LedgerFork) -> Self:
+        return cls(fork.created_at, fork.found_size, fork.signed_size, fork.signed_at, fork.reason)
+
+
 class IntegrityOut(Struct):
+    """`fork` is null while the ledger is the one that was signed last; while it is not, marketing waits."""
+
     latest: CheckOut | None
     anchors: list[AnchorOut]
+    fork: ForkOut | None
+
+
+class RecoverIn(Struct, forbid_unknown_fields=True):
+    reason: Annotated[str, Meta(min_length=5, max_length=300)]
+    dry_run: bool = True
+
+
+class RecoverOut(Struct):
+    """`people` were erased and are there again; `numbers` were refused besides and are not.
+
+    A call erases at most 100 people: while some are `left` call again, or later when `waiting` says why they cannot be
+    erased now. `seq` is the event that says it was done, null until then.
+    """
+
+    rehearsal: bool
+    found_size: int
+    signed_size: int
+    people: int
+    numbers: int
+    erased: int
+    left: int
+    waiting: list[str]
+    seq: int | None
+
+    @classmethod
+    def of(cls, found: recovery.Plan, *, rehearsal: bool) -> Self:
+        return cls(
+            rehearsal,
+            found.found_size,
+            found.signed_size,
+            len(found.erase),
+            found.numbers,
+            found.erased,
+            len(found.erase) if rehearsal else found.left,
+            sorted(set(found.waiting)),
+            found.seq,
+        )
 
 
 class DraftIn(Struct, forbid_unknown_fields=True):
@@ -201,11 +255,32 @@ class IntegrityController(Controller):
     tags = ("Compliance",)
 
     @get("/integrity", guards=[AUDIT])
-    async def integrity(self, session: Db) -> IntegrityOut:
-        """The newest check of the whole ledger, and which checkpoints somebody outside keeps."""
+    async def integrity(self, session: Db, parts: Held, now: Now) -> IntegrityOut:
+        """The newest check of the whole ledger, whether it is the one signed last, and who keeps checkpoints."""
+        fork = await recovery.watch(session, parts.keyring, now=now)
         check = await integrity.latest_check(session)
         kept = [AnchorOut.of(each) for each in await integrity.anchors(session)]
-        return IntegrityOut(CheckOut.of(check) if check else None, kept)
+        return IntegrityOut(CheckOut.of(check) if check else None, kept, ForkOut.of(fork) if fork else None)
+
+    @post("/recover", guards=[CONSENT], status_code=200)
+    async def recover(self, data: JSONBody[RecoverIn], request: AuthedRequest, parts: Held, now: Now) -> RecoverOut:
+        """Go on with a restored database: erase again who was erased, refuse again who said stop, then send again.
+
+        `dry_run` (the default) only counts. Refused (409) while the ledger is the one that was signed last.
+        """
+        if data.dry_run:
+            async with parts.sessions() as session:
+                return RecoverOut.of(await recovery.plan(session, parts.keyring), rehearsal=True)
+        done = await recovery.recover(
+            parts.sessions,
+            parts.ringer,
+            actor=request.user,
+            reason=data.reason,
+            keyring=parts.keyring,
+            settings=parts.settings,
+            now=now,
+        )
+        return RecoverOut.of(done, rehearsal=False)
 
     @post("/verify", guards=[CONSENT], status_code=202)
     async def verify(self, request: AuthedRequest, session: Db) -> None:

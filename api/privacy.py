@@ -17,12 +17,25 @@ from api.paging import Cursor, Limit, PageOut
 from api.state import Db, Held, Now
 from core.consent.state import EventType
 from core.errors import RuleViolation
-from core.models import DataRequest
-from core.services import consents, contacts, data_requests, erasure, people, subject_access
+from core.models import DataRequest, SealedRecord
+from core.services import consents, contacts, data_requests, erasure, holding, people, subject_access
 from core.statuses import RequestKind, RequestStatus
 
 Reason = Annotated[str, QueryParameter(min_length=5, max_length=300, description="Why; it is kept in the audit log")]
 Text = Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+class HeldOut(Struct):
+    """What the law of the person's country keeps for a while: sealed, unreadable here, destroyed on `until`."""
+
+    until: datetime
+    rule: str
+    evidence: int
+    addresses: int
+
+    @classmethod
+    def of(cls, held: holding.Held | SealedRecord) -> Self:
+        return cls(held.until, held.rule, held.evidence, held.addresses)
 
 
 class ErasureOut(Struct):
@@ -35,6 +48,7 @@ class ErasureOut(Struct):
     seq: int | None
     leaf_hash: str | None
     erased_at: datetime | None
+    held: HeldOut | None = None
 
 
 class RequestIn(Struct, forbid_unknown_fields=True):
@@ -128,16 +142,18 @@ class PrivacyController(Controller):
             now=now,
             request_id=request_id,
         )
+        held = HeldOut.of(done.held) if done.held else None
         if dry_run:
             await rehearsal.rollback()
-            return ErasureOut(contact_id, True, done.counts, done.kept, None, None, None)
+            return ErasureOut(contact_id, True, done.counts, done.kept, None, None, None, held)
         erasure.remove_files(done.files)
         if asked is not None:
             asked.facts = {**asked.facts, "seq": done.seq, "leaf_hash": done.leaf_hash, "erased": done.counts}
+            asked.facts |= {"held": msgspec.to_builtins(held)} if held else {}
         await people.note(
             session, request.user, "contact.erased", "contact", contact_id, reason=reason, counts=done.counts
         )
-        return ErasureOut(contact_id, False, done.counts, done.kept, done.seq, done.leaf_hash, now)
+        return ErasureOut(contact_id, False, done.counts, done.kept, done.seq, done.leaf_hash, now, held)
 
     @get("/{contact_id:uuid}/access", guards=[CONSENT])
     async def access(

@@ -6,9 +6,11 @@ from uuid import UUID
 
 from litestar import Controller, Response, delete, get, post, put
 from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.response import Stream
 from msgspec import Meta, Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api import downloads
 from api.auth import READ_MARKETING, AuthedRequest, allow
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut, Words
@@ -17,7 +19,7 @@ from api.state import Db, Held, Now
 from core.errors import RuleViolation
 from core.models import InboundDelivery, InboundSource
 from core.services import people, sources, sources_mapping, sources_taking
-from core.services.paging import encode
+from core.services.paging import Page, encode
 from core.services.sources import Wanted
 from core.services.sources_taking import Means, Result
 from core.settings import Settings
@@ -200,6 +202,19 @@ class ReplayedOut(Struct):
     next: str | None = None
 
 
+_COLUMNS = ("id", "key", "received_at", "status", "reason", "counts", "rejected", "tries", "tried_at", "kept")
+
+
+def _cells(row: InboundDelivery) -> list[downloads.Cell]:
+    counts = ", ".join(f"{count} {name}" for name, count in row.counts.items())
+    kept = row.body is not None
+    rejected = len(row.rejected)
+    return [
+        *(str(row.id), row.key, row.created_at, row.status.value, row.reason),
+        *(counts, rejected, row.tries, row.tried_at, kept),
+    ]
+
+
 class SourceController(Controller):
     path = "/sources"
     tags = ("Webhooks from other systems",)
@@ -207,10 +222,9 @@ class SourceController(Controller):
     @get("/fields", guards=[READ_MARKETING], sync_to_thread=False)
     def fields(self) -> PageOut[FieldOut]:
         """What may be mapped; contacts have `attributes.NAME` besides."""
-        known = {SourceMakes.CONTACT: sources_mapping.CONTACT_FIELDS, SourceMakes.ORDER: sources_mapping.ORDER_FIELDS}
         rows = [
             FieldOut(makes, name, meaning, name in sources_mapping.NEEDED[makes])
-            for makes, fields in known.items()
+            for makes, fields in sources_mapping.FIELDS.items()
             for name, meaning in fields.items()
         ]
         return PageOut(rows, None)
@@ -328,6 +342,25 @@ class SourceController(Controller):
         """What it sent, newest first."""
         found = await sources.deliveries(session, source_id, status=status, words=q, limit=limit, cursor=cursor)
         return PageOut([DeliveryOut.of(row) for row in found.items], found.next)
+
+    @get("/{source_id:uuid}/deliveries.csv", guards=[READ_MARKETING], media_type="text/csv")
+    async def export_deliveries(
+        self,
+        source_id: FromPath[UUID],
+        session: Db,
+        parts: Held,
+        status: Annotated[TakenStatus | None, QueryParameter(description="applied, partly or failed")] = None,
+        q: Annotated[str | None, QueryParameter(max_length=200, description="Part of the id or the reason")] = None,
+    ) -> Stream:
+        """The same as CSV."""
+        await sources.get(session, source_id)
+
+        async def read(own: AsyncSession, cursor: str | None) -> Page[InboundDelivery]:
+            return await sources.deliveries(
+                own, source_id, status=status, words=q, limit=downloads.LIMIT, cursor=cursor
+            )
+
+        return downloads.csv_file(parts.sessions, f"deliveries-{source_id}", list(_COLUMNS), read, _cells)
 
     @get("/{source_id:uuid}/deliveries/{delivery_id:uuid}/body", guards=[ADMIN])
     async def body(

@@ -1,12 +1,19 @@
-"""`kairan contacts`: erases a person, or saves what is held about them."""
+"""`kairan contacts`: erases a person, saves what is held about them, opens what the law keeps sealed."""
 
 from pathlib import Path
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
+import msgspec
+
 from cli.api_client import ApiClient, Json, connect
+from cli.database import sessions
 from cli.output import console, say, size, table
+from cli.people import OPERATOR
+from core import sealing
 from core.errors import NotFound, RuleViolation
+from core.keys import Keyring
+from core.services import holding, people
 from core.settings import Settings
 
 
@@ -36,6 +43,10 @@ async def erase(settings: Settings, api_key: str | None, person: str, reason: st
         contact_id = await _find(client, person)
         done = await client.delete(f"/api/contacts/{contact_id}", reason=reason, dry_run=str(not really).lower())
     _show(done)
+    if held := done.get("held"):
+        say(
+            f"Kept sealed until {held['until'][:10]}: {held['evidence']} pieces of consent evidence, by {held['rule']}."
+        )
     if really:
         say(f"Erased. The ledger says so in event {done['seq']} ({done['leaf_hash']}).")
     else:
@@ -56,3 +67,17 @@ async def access(
         path = f"/api/contacts/{quote(contact_id)}/{kind}?{urlencode(query)}"
         written = await client.download(path, to)
     say(f"{to} ({size(written)}): hand it to that person only")
+
+
+async def unseal(settings: Settings, contact_id: UUID, reason: str, key: Path | None) -> None:
+    """Print what is kept sealed of an erased person as JSON; who did and why goes to the audit log.
+
+    Works on the database itself: no API and no page opens it. Raises RuleViolation for a wrong key, and NotFound.
+    """
+    if key is None and settings.erase_hold_key is not None:
+        raise RuleViolation("it is sealed to the key of KAIRAN_ERASE_HOLD_KEY: give its private half with --key")
+    private = sealing.read_private(key.read_bytes()) if key else Keyring.load(settings.data_dir).sealing_key()
+    async with sessions(settings) as open_session, open_session.begin() as session:
+        content = await holding.opened(session, contact_id, private)
+        await people.note(session, OPERATOR, "contact.unsealed", "contact", contact_id, reason=reason)
+    print(msgspec.json.format(msgspec.json.encode(content)).decode())

@@ -18,8 +18,11 @@ from cli.embedded import EmbeddedPostgres, EmbeddedValkey
 from cli.lock import holder, is_running
 from cli.output import console
 from cli.processes import child_environment, loopback, port_problem
+from core.db import make_engine, make_sessions
 from core.errors import AppError
+from core.services import recovery
 from core.settings import Settings
+from core.witness import Witness
 
 ENOUGH_FREE_BYTES = 2 * 10**9
 LARGEST_CLOCK_ERROR_S = 2.0
@@ -149,7 +152,10 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     except AppError as refused:
         yield Finding("PostgreSQL", refused.message, "wrong")
         return
-    yield await _schema(url)
+    schema = await _schema(url)
+    yield schema
+    if schema.level == "ok":
+        yield await ledger(settings.data_dir, url)
     yield await _clock(url)
 
 
@@ -160,6 +166,24 @@ async def _schema(url: str) -> Finding:
             "Schema", f"is at {present or 'nothing'}, the program needs {newest}: run kairan migrate", "wrong"
         )
     return Finding("Schema", f"is at {newest}, the newest")
+
+
+async def ledger(data_dir: Path, url: str) -> Finding:
+    """A restored backup has another ledger than the one these keys signed last."""
+    try:
+        mark = Witness(data_dir / "keys").latest()
+    except AppError as damaged:
+        return Finding("Ledger", damaged.message, "wrong")
+    engine = make_engine(url, pool_size=1)
+    try:
+        async with make_sessions(engine)() as session:
+            wrong, fork = await recovery.differs(session, mark), await recovery.open_fork(session)
+    finally:
+        await engine.dispose()
+    if wrong is not None or fork is not None:
+        said = wrong or (fork.reason if fork else "")
+        return Finding("Ledger", f"{said} Marketing waits: kairan ledger recover", "wrong")
+    return Finding("Ledger", f"has the {mark.size:,} records that were signed last" if mark else "is not signed yet")
 
 
 async def _clock(url: str) -> Finding:

@@ -28,6 +28,7 @@ contacts = typer.Typer(help="What one person asks about their data.", rich_marku
 messages = typer.Typer(help="Messages whose answer never came.", rich_markup_mode=None)
 webhooks = typer.Typer(help="What the provider told us, and recording it again.", rich_markup_mode=None)
 audit = typer.Typer(help="Packages of consent evidence.", rich_markup_mode=None)
+ledger = typer.Typer(help="The consent ledger after a backup was restored.", rich_markup_mode=None)
 imports_group = typer.Typer(help="Files on their way in: pause, go on, undo.", rich_markup_mode=None)
 GROUPS = {
     "users": users,
@@ -38,6 +39,7 @@ GROUPS = {
     "messages": messages,
     "webhooks": webhooks,
     "audit": audit,
+    "ledger": ledger,
 }
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)
@@ -327,6 +329,23 @@ def access_contact(
     asyncio.run(the_contacts.access(get_settings(), key, person, reason, to, portable=portable))
 
 
+@contacts.command("unseal")
+def unseal_contact(
+    contact_id: Annotated[
+        UUID, typer.Argument(help="The erased contact's id, as the lookup of erased people says it.")
+    ],
+    reason: Why,
+    private_key: Annotated[
+        Path | None, typer.Option("--key", help="Private half (PEM) of KAIRAN_ERASE_HOLD_KEY.", exists=True)
+    ] = None,
+) -> None:
+    """Print what a country's law keeps sealed of an erased person, where an authority may demand it."""
+    from cli import contacts as the_contacts
+    from core.settings import get_settings
+
+    asyncio.run(the_contacts.unseal(get_settings(), contact_id, reason, private_key))
+
+
 @messages.command("settle")
 def settle_messages(
     campaign: Annotated[str, typer.Argument(help="The campaign's id.")],
@@ -403,6 +422,20 @@ def verify_audit(
     from cli import verifying
 
     return verifying.run(package, fingerprint=fingerprint or None, checkpoint=checkpoint)
+
+
+@ledger.command("recover")
+def recover_ledger(
+    reason: Why,
+    *,
+    really: Annotated[bool, typer.Option("--really", help="Do it; without it, what would be done is counted.")] = False,
+    key: ApiKey = None,
+) -> int:
+    """Go on with a restored database: erase again who was erased since the backup, then let sending go on."""
+    from cli import ledger as the_ledger
+    from core.settings import get_settings
+
+    return asyncio.run(the_ledger.recover(get_settings(), key, reason, really=really))
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 {"did": WORD, "within_days": 30 | "since": instant, "until": instant, "campaign": id, "at_least": 1, "at_most": 3}
 
+{"did": "event", "event": "cart_left", …}     what another system told of them
+
 WORD: received (a message reached WhatsApp), delivered, read, failed, clicked, replied, opted_out, wrote, ordered.
 `opted_out` is a stop within three days of a message. At least once unless `at_least` or `at_most` say otherwise;
 `at_most` 0 is never. Clicks of programs do not count.
@@ -16,10 +18,11 @@ from sqlalchemy import ColumnElement, and_, exists, func, literal, select
 
 from core.audience_fields import days, instant
 from core.errors import RuleViolation
-from core.models import Contact, ContactAction, Conversion, InboundMessage, Message
+from core.models import Contact, ContactAction, ContactEvent, Conversion, InboundMessage, Message
 from core.statuses import ConversionKind, EventKind
 
-KEYS = frozenset({"did", "within_days", "since", "until", "campaign", "at_least", "at_most"})
+EVENT = "event"
+KEYS = frozenset({"did", EVENT, "within_days", "since", "until", "campaign", "at_least", "at_most"})
 MAX_COUNT = 10_000
 
 
@@ -62,6 +65,7 @@ DEEDS: dict[str, _Source] = {
         None,
         Conversion.kind == ConversionKind.ORDER,
     ),
+    EVENT: _Source(ContactEvent.contact_id.expression, ContactEvent.occurred_at.expression, None),
 }
 
 
@@ -74,6 +78,10 @@ def deed(rule: Mapping[str, Any], place: str) -> ColumnElement[bool]:
     where = [source.contact == Contact.id, *_window(source.at, rule, place)]
     if source.only is not None:
         where.append(source.only)
+    if (word == EVENT) != isinstance(rule.get(EVENT), str):
+        raise RuleViolation(f"{place}.event names what was told, with did: event only", field=f"{place}.event")
+    if word == EVENT:
+        where.append(ContactEvent.name == rule[EVENT])
     if "campaign" in rule:
         if source.campaign is None:
             raise RuleViolation(f"{place}.campaign does not fit {word}", field=f"{place}.campaign")

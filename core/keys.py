@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core.consent.canonical import checkpoint_body, opened_note, public_bytes, signed_note
 from core.errors import SettingsError
+from core.witness import Witness
 
 _SIGNING, _IDEMPOTENCY = "signing.key", "idempotency.key"
 _ADDRESS = re.compile(r"address-([1-9]\d*)\.key")
@@ -35,6 +37,7 @@ class Keyring:
     _signing: Ed25519PrivateKey = field(repr=False)
     _idempotency: bytes = field(repr=False)
     _addresses: Mapping[int, bytes] = field(repr=False)  # version → key
+    witness: Witness = field(repr=False)  # what the ledger was when it was last signed with these keys
 
     @classmethod
     def load(cls, data_dir: Path) -> Self:
@@ -54,7 +57,8 @@ class Keyring:
         if sorted(versions) != list(range(1, len(versions) + 1)) or not versions:
             raise SettingsError(f"An address key is missing in {folder}: restore the folder from a backup.")
         signing = Ed25519PrivateKey.from_private_bytes(_read(folder / _SIGNING))
-        return cls(signing, _read(folder / _IDEMPOTENCY), dict(sorted(versions.items(), reverse=True)))
+        addresses = dict(sorted(versions.items(), reverse=True))
+        return cls(signing, _read(folder / _IDEMPOTENCY), addresses, Witness(folder))
 
     @classmethod
     def rotate_addresses(cls, data_dir: Path) -> Self:
@@ -112,6 +116,12 @@ class Keyring:
 
     def _sealing(self) -> bytes:
         return hmac.digest(self._idempotency, b"seal" + _SEPARATOR + b"source", "sha256")
+
+    def sealing_key(self) -> X25519PrivateKey:
+        """What records of erased people are sealed to where the operator has given no key of their own."""
+        return X25519PrivateKey.from_private_bytes(
+            hmac.digest(self._idempotency, b"seal" + _SEPARATOR + b"erased", "sha256")
+        )
 
     def sign(self, message: bytes) -> bytes:
         return self._signing.sign(message)

@@ -32,6 +32,7 @@ REFRESH_LAKE = "refresh_lake"
 DELIVER_HOOKS = "deliver_hooks"
 COUNT_AUDIENCE = "count_audience"
 VERIFY_LEDGER = "verify_ledger"
+SIGN_LEDGER = "sign_checkpoint"
 FETCH_FILES = "fetch_files"
 
 IN_HAND_S = 9  # how long work stays with a worker that has stopped breathing

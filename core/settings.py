@@ -58,6 +58,14 @@ class Settings(BaseSettings):
     keep_evidence_days: int = Field(
         1095, ge=30, description="How long people whose consent has ended are kept; then they are erased"
     )
+    erase_hold: str = Field(
+        "IN=365",
+        pattern=r"^([A-Z]{2}=\d{1,5}(,[A-Z]{2}=\d{1,5})*)?$",
+        description="Countries where erased people's consent evidence stays sealed so many days after the last send",
+    )
+    erase_hold_key: Path | None = Field(
+        None, description="X25519 public key (PEM file) to seal it to; empty: a key derived from DATA_DIR/keys"
+    )
     log_level: str = Field("INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("time_zone")
@@ -68,6 +76,11 @@ class Settings(BaseSettings):
         except (ZoneInfoNotFoundError, ValueError) as unknown:
             raise ValueError(f"{value!r} is no IANA time zone, for example Europe/Berlin") from unknown
         return value
+
+    @field_validator("erase_hold_key", mode="before")
+    @classmethod
+    def _no_path(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("database_url")
     @classmethod
@@ -105,6 +118,12 @@ class Settings(BaseSettings):
         return self.data_dir / "lake"
 
     @property
+    def erase_hold_days(self) -> dict[str, int]:
+        """Country → days after the last send; countries without a rule are absent."""
+        pairs = (each.split("=") for each in self.erase_hold.split(",") if each)
+        return {country: int(days) for country, days in pairs}
+
+    @property
     def app_secrets(self) -> list[str]:
         """Secrets that may sign webhooks: more than one while a secret is being rotated."""
         return [secret.strip() for secret in self.whatsapp_app_secret.split(",") if secret.strip()]
@@ -113,6 +132,7 @@ class Settings(BaseSettings):
         """This process's environment with every setting spelled out, for a child that shall have the same."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("KAIRAN_")}
         told = {**self.model_dump(), "data_dir": self.data_dir.resolve()}
+        told["erase_hold_key"] = self.erase_hold_key.resolve() if self.erase_hold_key else ""
         return own | {f"KAIRAN_{name.upper()}": str(value) for name, value in told.items()}
 
     @classmethod

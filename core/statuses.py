@@ -363,6 +363,7 @@ class SourceMakes(StrEnum):
 
     CONTACT = "contact"
     ORDER = "order"
+    EVENT = "event"  # something people did: a cart left, a visit
 
 
 class Membership(StrEnum):

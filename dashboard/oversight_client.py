@@ -20,6 +20,10 @@ class OversightClient(PeopleClient):
     def ask_for_check(self) -> None:
         self._send("POST", "/api/ledger/verify", body={})
 
+    def recover(self, reason: str, *, really: bool) -> p.Recovery:
+        """Without `really`, only what it would come to."""
+        return self._post("/api/ledger/recover", p.Recovery, {"reason": reason, "dry_run": not really})
+
     def checkpoint_note(self, size: int) -> bytes:
         return self._send("GET", f"/api/ledger/checkpoints/{size}")
 

@@ -50,9 +50,33 @@ class Anchor(Struct):
     reference: str
 
 
+class Fork(Struct):
+    """The database has another ledger than the one signed last."""
+
+    since: datetime
+    found_size: int
+    signed_size: int
+    signed_at: datetime
+    reason: str
+
+
 class Integrity(Struct):
     latest: Check | None = None
     anchors: list[Anchor] = []
+    fork: Fork | None = None
+
+
+class Recovery(Struct):
+    """What recovering comes to; `seq` is null until it is done."""
+
+    found_size: int
+    signed_size: int
+    people: int
+    numbers: int
+    erased: int
+    left: int
+    waiting: list[str]
+    seq: int | None = None
 
 
 class Purpose(Struct):

@@ -193,6 +193,7 @@ class Audit(Struct):
     error: str | None = None
     needs_approval: bool = False
     mine: bool = False
+    campaign_name: str | None = None
 
 
 class WebhookOverview(Struct):

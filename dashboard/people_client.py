@@ -2,6 +2,7 @@
 
 from urllib.parse import urlencode
 
+from core.errors import NotFound
 from dashboard import people_payloads as p
 from dashboard.api_client import ApiClient
 from dashboard.payloads import Audience, Json, Page
@@ -49,6 +50,13 @@ class PeopleClient(ApiClient):
         query = {"reason": reason, "dry_run": "false" if really else "true"}
         return self._decode(self._send("DELETE", f"/api/contacts/{contact_id}", params={**query}), p.Erasure)
 
+    def erased(self, phone: str, reason: str) -> list[p.Stub]:
+        """Whoever had this number and was erased; none when nobody was."""
+        try:
+            return self._get("/api/contacts/erased", list[p.Stub], phone=phone, reason=reason)
+        except NotFound:
+            return []
+
     def copy_of_data(self, contact_id: str, kind: str, reason: str, form: str = "") -> bytes:
         """`kind` is access or portability, `form` html or json."""
         query = urlencode({"reason": reason} | ({"form": form} if form else {}))
@@ -63,6 +71,10 @@ class PeopleClient(ApiClient):
     def answer_request(self, request_id: str, action: str, body: Json) -> p.DataRequest:
         """`action` is proof, extend or close."""
         return self._post(f"/api/data-requests/{request_id}/{action}", p.DataRequest, body)
+
+    def events(self) -> list[p.Event]:
+        """What other systems told that people did."""
+        return self._get("/api/events", Page[p.Event]).items
 
     def rule_cost(self, rule: Json) -> p.Cost:
         return self._post("/api/audiences/cost", p.Cost, {"rule": rule})

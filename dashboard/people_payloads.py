@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import msgspec
 from msgspec import Struct
 
 from dashboard.payloads import ConsentState, Json
@@ -65,6 +66,15 @@ class Attribute(Struct):
     misfits: int | None = None
 
 
+class Held(Struct):
+    """What is kept sealed of an erased person, until when and why."""
+
+    until: datetime
+    rule: str
+    evidence: int
+    addresses: int
+
+
 class Erasure(Struct):
     """What goes and what stays; a rehearsal has no `seq`."""
 
@@ -73,6 +83,42 @@ class Erasure(Struct):
     kept: dict[str, int]
     seq: int | None = None
     leaf_hash: str | None = None
+    held: Held | None = None
+
+
+class RequestFacts(Struct):
+    """What answering a request came to."""
+
+    seq: int | None = None
+    held: Held | None = None
+
+
+class SentThen(Struct):
+    """A message to somebody since erased: facts alone."""
+
+    purpose: str
+    status: str
+    permit_seq: int | None = None
+    permitted_at: datetime | None = None
+
+
+class Stub(Struct):
+    """What is left of an erased person; `events` are the ledger's sealed cores."""
+
+    contact_id: str
+    erased_at: datetime
+    reason: str
+    cause: str | None
+    events: list[Json]
+    messages: list[SentThen]
+    held: Held | None = None
+
+
+class Event(Struct):
+    """A name of what people did elsewhere."""
+
+    name: str
+    events: int
 
 
 class Cost(Struct):
@@ -97,3 +143,4 @@ class DataRequest(Struct):
     note: str | None = None
     outcome: str | None = None
     closed_at: datetime | None = None
+    facts: RequestFacts = msgspec.field(default_factory=RequestFacts)

@@ -32,6 +32,7 @@ class Choices:
     campaigns: dict[str, str] = field(default_factory=dict)
     imports: dict[str, str] = field(default_factory=dict)
     purposes: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
     attributes: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
 
     @property
@@ -175,10 +176,11 @@ def _consent(number: int, leaf: Json, choices: Choices) -> Json:
     return rule if state == "subscribed" else rule | {"state": state}
 
 
-def _deed(number: int, leaf: Json, choices: Choices) -> Json:
+def _deed(number: int, leaf: Json, choices: Choices) -> Json | None:
     what, times, when, where = st.columns([2.2, 1.5, 1.2, 2], vertical_alignment="bottom")
     with what:
-        deed = _pick("Deed", list(rules.DEEDS), leaf.get("did", "clicked"), f"did_{number}", rules.DEEDS)
+        deeds = [deed for deed in rules.DEEDS if deed != "event" or choices.events or leaf.get("did") == "event"]
+        deed = _pick("Deed", deeds, leaf.get("did", "clicked"), f"did_{number}", rules.DEEDS)
     with times:
         often = st.number_input(
             "Times at least, 0 is never",
@@ -202,6 +204,10 @@ def _deed(number: int, leaf: Json, choices: Choices) -> Json:
             words = {"": "any campaign", **choices.campaigns}
             campaign = _pick("Campaign", list(words), leaf.get("campaign", ""), f"campaign_{number}", words)
             rule |= {"campaign": campaign} if campaign else {}
+        if deed == "event":
+            before = str(leaf.get("event") or "")
+            names = choices.events if before in ("", *choices.events) else [before, *choices.events]
+            rule["event"] = _pick("Event", names, before, f"event_{number}")
     return rule
 
 

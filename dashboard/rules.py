@@ -33,6 +33,7 @@ DEEDS = {
     "replied": "replied to a message",
     "wrote": "wrote to us",
     "ordered": "ordered",
+    "event": "did something another system told",
     "opted_out": "opted out after a message",
     "failed": "could not be reached",
 }
@@ -148,6 +149,8 @@ def _deed(rule: Mapping[str, object], names: Mapping[str, str]) -> str | None:
     if "did" not in rule:
         return None
     said = DEEDS.get(str(rule["did"]), str(rule["did"]))
+    if rule["did"] == "event":
+        said = f"did “{rule.get('event', '')}”"
     least, most = rule.get("at_least"), rule.get("at_most")
     if most == 0:
         said = f"never {said}"

@@ -16,7 +16,7 @@ SCHEMES = {
     "hmac_hex": "HMAC of the body, hex (as GitHub)",
     "hmac_base64": "HMAC of the body, base64 (as Shopify)",
 }
-MAKES = {"contact": "People", "order": "Orders and refunds"}
+MAKES = {"contact": "People", "order": "Orders and refunds", "event": "Events: what people did"}
 MEMBERSHIPS = {"add": "put on it", "remove": "taken off it", "mapped": "as the field “member” says"}
 START = {
     "contact": {"phone": "phone", "name": "first_name + last_name"},
@@ -27,6 +27,7 @@ START = {
         "currency": "currency",
         "phone": "customer.phone | phone",
     },
+    "event": {"event": "event", "occurred_at": "timestamp", "event_id": "id", "phone": "phone"},
 }
 HELP = """`customer.addresses[0].country` leads into their JSON, `["a name with.dots"]` names what has odd letters,
 `first | second` takes the first that is not blank, `first + last` joins two with a blank, `=DE` is the text DE itself.

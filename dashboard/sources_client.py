@@ -114,6 +114,9 @@ class SourcesClient(ApiClient):
         path = f"/api/sources/{source_id}/deliveries"
         return self._get(path, Page[Taken], status=status, q=q, cursor=cursor, limit=limit)
 
+    def taken_csv(self, source_id: str, *, status: str, q: str) -> bytes:
+        return self._download(f"/api/sources/{source_id}/deliveries.csv", status=status, q=q)
+
     def body(self, source_id: str, delivery_id: str) -> str:
         return self._get(f"/api/sources/{source_id}/deliveries/{delivery_id}/body", Body).body
 

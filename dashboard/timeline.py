@@ -9,6 +9,7 @@ KINDS = {
     "click": "Click",
     "order": "Order",
     "refund": "Refund",
+    "event": "Event",
     "import": "Import",
     "created": "Contact",
     "data_request": "Request",
@@ -53,6 +54,8 @@ def sentence(happening: Happening) -> str:
             paid = format.money(amount if isinstance(amount, int) else None, facts.get("currency", ""))
             verb = "They ordered" if happening.kind == "order" else "They got back"
             return f"{verb} {paid} (order {facts.get('order_id', '')})"
+        case "event":
+            return f"They did: {words.plain(facts.get('event', '')).lower()}"
         case "import":
             verdict = words.VERDICTS.get(facts.get("verdict", ""), (words.plain(facts.get("verdict", "")), ""))[0]
             return f"A row of {facts.get('filename', 'a file')}: {verdict.lower()}"

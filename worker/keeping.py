@@ -4,6 +4,7 @@ from typing import Any
 
 import structlog
 
+from core import queue
 from core.clock import utc_now
 from core.errors import Conflict
 from core.services import allowance, erasure, people, retention
@@ -28,7 +29,7 @@ async def keep_to_terms(ctx: dict[str, Any]) -> dict[str, int]:
         if parts.stopping.is_set():
             break
         try:
-            async with parts.sessions.begin() as session:
+            async with queue.transaction(parts.sessions, parts.doorbell) as session:
                 erased = await erasure.erase(
                     session,
                     contact_id,

@@ -11,7 +11,7 @@ from core.clock import utc_now
 from core.consent import ledger
 from core.models import Sender
 from core.queue import transaction
-from core.services import consents, integrity, webhook_log, webhooks
+from core.services import consents, integrity, recovery, webhook_log, webhooks
 from core.services.webhook_reading import Reader
 from worker.parts import Parts
 from worker.throttle import count_inbound, throughput
@@ -72,12 +72,26 @@ async def settle_consents(ctx: dict[str, Any]) -> None:
 
 
 async def sign_checkpoint(ctx: dict[str, Any]) -> None:
-    """Sign the ledger's size and root when it has grown since the last checkpoint."""
+    """Sign the ledger's size and root when it has grown, and remember that and who is to be refused outside.
+
+    A ledger that is not the one signed last is not signed: first somebody has to look at it.
+    """
     parts: Parts = ctx["parts"]
-    async with parts.sessions.begin() as session:
+    async with transaction(parts.sessions, parts.doorbell) as session:
+        if await recovery.watch(session, parts.keyring, now=utc_now()) is not None:
+            return
         signed = await ledger.checkpoint(session, parts.keyring)
     if signed is not None:
+        async with parts.sessions() as session:  # what was committed only: the witness must never be ahead
+            await recovery.remember(session, parts.keyring, signed.size)
         log.info("ledger.signed", size=signed.size)
+
+
+async def watch_ledger(ctx: dict[str, Any]) -> None:
+    """Hold the ledger against what was signed last; a restored backup pauses what needs a consent."""
+    parts: Parts = ctx["parts"]
+    async with transaction(parts.sessions, parts.doorbell) as session:
+        await recovery.watch(session, parts.keyring, now=utc_now())
 
 
 async def verify_ledger(ctx: dict[str, Any]) -> bool:

@@ -37,6 +37,7 @@ RUN_S = 50.0  # one job sends for this long, then rings for the next
 LOOK_EVERY_S = 0.2
 IDLE_LOOKS = 3
 IDLE_S = 0.1
+WAIT_S = 30.0  # before the gate is asked again about what it would not decide
 DOWN_S = 2.0  # between tries while the provider cannot be reached
 PUMPS = 4  # batches of one number in flight in one hand
 FIRST_HAND = "1"
@@ -211,7 +212,8 @@ async def _send_claimed(parts: Parts, sender: Sender, batch: list[Claimed]) -> N
         if claimed.id in rendered.contents
     ]
     async with gate.permits(parts.sessions, requests, keyring=parts.keyring) as (permits, refusals):
-        result.skipped += [(refusal.message_id, refusal.reason) for refusal in refusals]
+        result.skipped += [(refusal.message_id, refusal.reason) for refusal in refusals if not refusal.waits]
+        result.deferred |= {refusal.message_id: WAIT_S for refusal in refusals if refusal.waits}
         going, times = await _admitted(parts, sender, permits, by_id, result)
         outcomes = await asyncio.gather(
             *(

@@ -93,11 +93,13 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             kept(queue.REFRESH_LAKE, lake.refresh_lake),
             kept(queue.DELIVER_HOOKS, hooks.deliver_hooks),
             kept(queue.VERIFY_LEDGER, recording.verify_ledger),
+            kept(queue.SIGN_LEDGER, recording.sign_checkpoint),
             kept(queue.COUNT_AUDIENCE, counting.count_audience),
             kept(queue.FETCH_FILES, files.fetch_files),
         ],
         cron_jobs=[
             cron(sending.ring_due, second=EVERY_2_S, run_at_startup=True),
+            cron(recording.watch_ledger, second=EVERY_10_S, run_at_startup=True),
             cron(sending.check_breakers, second=EVERY_10_S),
             cron(recording.sweep_webhooks, second=EVERY_2_S),
             cron(importing.ring_imports, second=EVERY_10_S),

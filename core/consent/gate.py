@@ -22,6 +22,7 @@ from core.db import Driver, Sessions, driver
 from core.errors import AppError, Unavailable
 from core.keys import Keyring
 from core.statuses import MessageKind, SkipReason
+from core.witness import Mark
 
 BATCH = 50  # contacts one transaction may hold while their requests are out
 LIFETIME_S = 0.25  # from the decision to the start of the request
@@ -48,6 +49,7 @@ class SendRequest:
 class Refusal:
     message_id: UUID
     reason: SkipReason
+    waits: bool = False  # nothing was decided about the person: ask again later
 
 
 @dataclass(slots=True)
@@ -110,7 +112,7 @@ async def permits(
     # The isolation is named, whatever the server's default: under a snapshot a withdrawal would stay hidden.
     async with driver(sessions) as connection, connection.transaction(isolation="read_committed"):
         await connection.fetch(_LOCK, list({request.contact_id for request in requests}))
-        facts = await _facts(connection, requests)
+        facts = await _facts(connection, requests, keyring.witness.latest())
         suppressed = await _suppressed(connection, facts.values(), keyring)
         window = _Window(time.monotonic() + LIFETIME_S)
         allowed: list[SendPermit] = []
@@ -118,7 +120,9 @@ async def permits(
         for number, request in enumerate(requests, start=1):
             row = facts.get(number)
             reason = SkipReason.TENURE_CLOSED if row is None else _refusal(request, row, suppressed, now or row.at)
-            if row is None or reason is not None:
+            if row is not None and row.needs_consent and row.is_forked:
+                refused.append(Refusal(request.message_id, SkipReason.LEDGER_MISMATCH, waits=True))
+            elif row is None or reason is not None:
                 refused.append(Refusal(request.message_id, reason or SkipReason.TENURE_CLOSED))
             else:
                 allowed.append(_permit(request, row, window))
@@ -153,7 +157,9 @@ _FACTS = """
            ) AS is_in_ledger,
            clock_timestamp() AS at,
            (SELECT h.recorded_at > clock_timestamp() + interval '60 seconds' FROM consent_chain h WHERE h.name = 'main')
-               AS clock_is_behind
+               AS clock_is_behind,
+           $6::bigint IS NOT NULL AND NOT EXISTS (
+               SELECT FROM consent_events s WHERE s.seq = $6::bigint AND s.leaf_hash = $7::text) AS is_forked
       FROM unnest($1::uuid[], $2::text[], $3::text[])
            WITH ORDINALITY AS asked (contact_id, purpose, scopes, number)
       JOIN contacts c ON c.id = asked.contact_id
@@ -199,9 +205,10 @@ class Facts(msgspec.Struct, frozen=True):
     is_in_ledger: bool
     at: datetime
     clock_is_behind: bool | None
+    is_forked: bool  # this is not the ledger that was signed last
 
 
-async def _facts(connection: Driver, requests: Sequence[SendRequest]) -> dict[int, Facts]:
+async def _facts(connection: Driver, requests: Sequence[SendRequest], signed: Mark | None) -> dict[int, Facts]:
     rows = await connection.fetch(
         _FACTS,
         [request.contact_id for request in requests],
@@ -209,6 +216,8 @@ async def _facts(connection: Driver, requests: Sequence[SendRequest]) -> dict[in
         [_scopes(request.purpose) for request in requests],
         _POSITIVE,
         _REVOKING,
+        signed and signed.size,
+        signed and signed.leaf_hash,
     )
     found = {row["number"]: Facts(*row) for row in rows}
     if any(facts.clock_is_behind for facts in found.values()):

@@ -64,6 +64,7 @@ class EventType(StrEnum):
     IMPORT_BATCH = "IMPORT_BATCH"
     EXPORT_CREATED = "EXPORT_CREATED"
     INTEGRITY_ALERT = "INTEGRITY_ALERT"  # something was sent that no decision here allowed
+    RECOVERY = "RECOVERY"  # an older ledger was accepted: what stood behind its last record is lost
 
 
 POSITIVE = frozenset({EventType.GRANTED, EventType.CONFIRMED, EventType.REAFFIRMED})
@@ -75,7 +76,7 @@ ENDING = frozenset({EventType.TENURE_CLOSED, EventType.ERASED})
 REVOKING = NEGATIVE | ENDING | {EventType.INVALIDATED, EventType.EXPIRED}
 SYSTEM = frozenset(
     {EventType.NOTICE_PUBLISHED, EventType.PURPOSE_CHANGED, EventType.IMPORT_BATCH, EventType.EXPORT_CREATED}
-    | {EventType.INTEGRITY_ALERT}
+    | {EventType.INTEGRITY_ALERT, EventType.RECOVERY}
 )
 
 

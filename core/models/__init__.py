@@ -1,6 +1,6 @@
 """Every table, so that importing this package makes the metadata complete."""
 
-from core.models.audience import Audience, AudienceMember, ContactAction
+from core.models.audience import Audience, AudienceMember, ContactAction, ContactEvent
 from core.models.base import Model
 from core.models.campaign import Campaign, CampaignVariant
 from core.models.consent import (
@@ -20,10 +20,10 @@ from core.models.form import OptInForm, OptInRequest
 from core.models.hook import Hook, HookCursor, HookDelivery, StatusChange
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, PersonReached, Rate
-from core.models.oversight import LedgerAnchor, LedgerCheck, RegistryDraft
+from core.models.oversight import LedgerAnchor, LedgerCheck, LedgerFork, RegistryDraft
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
 from core.models.reply import Reply, ReplyText
-from core.models.request import DataRequest
+from core.models.request import DataRequest, Erasure, SealedRecord
 from core.models.sender import Sender
 from core.models.source import InboundDelivery, InboundSource
 from core.models.template import Media, Template, TemplateVersion
@@ -54,9 +54,11 @@ __all__ = [
     "Contact",
     "ContactAction",
     "ContactAddress",
+    "ContactEvent",
     "Conversation",
     "Conversion",
     "DataRequest",
+    "Erasure",
     "Export",
     "Hook",
     "HookCursor",
@@ -71,6 +73,7 @@ __all__ = [
     "LakeHead",
     "LedgerAnchor",
     "LedgerCheck",
+    "LedgerFork",
     "Link",
     "LinkHit",
     "Media",
@@ -90,6 +93,7 @@ __all__ = [
     "Reply",
     "ReplyText",
     "RoutingRule",
+    "SealedRecord",
     "Sender",
     "Session",
     "StatusChange",

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, SmallInteger, func
+from sqlalchemy import ForeignKey, Index, SmallInteger, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Model, WithId
@@ -55,3 +55,19 @@ class ContactAction(Model):
     occurred_at: Mapped[datetime]
     campaign_id: Mapped[UUID | None]
     button_index: Mapped[int | None] = mapped_column(SmallInteger)
+
+
+class ContactEvent(WithId):
+    """Something a person did elsewhere, as another system told: what, who and when, and nothing more."""
+
+    __tablename__ = "contact_events"
+    __table_args__ = (
+        UniqueConstraint("name", "key"),
+        Index("ix_contact_events_name", "name", "occurred_at", "contact_id"),
+        Index("ix_contact_events_contact", "contact_id", "name", "occurred_at"),
+    )
+
+    name: Mapped[str]
+    key: Mapped[str]  # the sender's id of it, or a hash of what it says
+    contact_id: Mapped[UUID] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"))
+    occurred_at: Mapped[datetime]

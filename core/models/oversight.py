@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, CheckConstraint, ForeignKey, text
+from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import WithId
@@ -31,6 +31,24 @@ class LedgerAnchor(WithId):
     kind: Mapped[str]  # email, timestamp, repository, paper or other
     reference: Mapped[str]  # where it can be found again
     made_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+
+
+class LedgerFork(WithId):
+    """The database was found with another ledger than the one signed last; open until somebody accepts it."""
+
+    __tablename__ = "ledger_forks"
+    __table_args__ = (
+        Index("uq_ledger_forks_open", text("(closed_at IS NULL)"), unique=True, postgresql_where="closed_at IS NULL"),
+    )
+
+    found_size: Mapped[int]
+    signed_size: Mapped[int]
+    signed_root: Mapped[str]
+    signed_at: Mapped[datetime]
+    reason: Mapped[str]  # a sentence: what happened, and what to do
+    closed_at: Mapped[datetime | None]
+    closed_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # what recovering came to
 
 
 class RegistryDraft(WithId):

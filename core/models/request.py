@@ -1,4 +1,4 @@
-"""Requests of people about their data, each with a clock."""
+"""Requests of people about their data, each with a clock, and who was erased."""
 
 from datetime import datetime
 from typing import Any
@@ -33,3 +33,37 @@ class DataRequest(WithId):
     closed_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     closed_at: Mapped[datetime | None]
     facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # counts of an erasure, never content
+
+
+class Erasure(WithId):
+    """One contact that was erased: what its addresses hash to, and the event that says so."""
+
+    __tablename__ = "erasures"
+
+    contact_id: Mapped[UUID] = mapped_column(index=True)  # of a contact that a restored database may not have
+    seq: Mapped[int] = mapped_column(index=True)
+    leaf_hash: Mapped[str]
+    reason: Mapped[str]
+    cause: Mapped[str]  # the request's id, or one made up
+    refs: Mapped[list[Any]]  # [keyed hash, version of its key] per address
+    erased_at: Mapped[datetime]
+
+
+class SealedRecord(WithId):
+    """What a country's rule wants kept of an erased person for a while, sealed to a key; nothing that runs opens it."""
+
+    __tablename__ = "sealed_records"
+    __table_args__ = (
+        CheckConstraint("(sealed IS NULL) = (destroyed_at IS NOT NULL)", name="destroyed"),
+        Index("ix_sealed_records_due", "until", postgresql_where=text("destroyed_at IS NULL")),
+    )
+
+    contact_id: Mapped[UUID] = mapped_column(index=True)
+    country: Mapped[str]
+    rule: Mapped[str]  # why it is kept
+    until: Mapped[datetime]
+    key: Mapped[str]  # fingerprint of the public key it is sealed to
+    evidence: Mapped[int]
+    addresses: Mapped[int]
+    sealed: Mapped[bytes | None]  # null once destroyed
+    destroyed_at: Mapped[datetime | None]

@@ -1,8 +1,9 @@
 """Erasure: what names a person goes for good; what proves that it was lawful to write, and that they said stop, stays.
 
 Kept are the sealed events and the facts about messages (random ids, words and instants), and the keyed hashes that
-refuse the addresses. Late reports of the provider about an erased person's messages bring their ids back for a
-while: `scrub_late` takes them out again, every night.
+refuse the addresses. A journal outside the database remembers who was erased, so that no restored backup undoes it.
+Late reports of the provider about an erased person's messages bring their ids back for a while: `scrub_late` takes
+them out again, every night.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import CursorResult, Delete, Update, delete, func, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core import queue
 from core.consent import stored
 from core.consent.acts import Act, ActorType, Method
 from core.consent.state import EventType
@@ -26,7 +28,9 @@ from core.models import (
     ConsentEvidence,
     Contact,
     ContactAddress,
+    ContactEvent,
     DataRequest,
+    Erasure,
     Export,
     IdempotencyKey,
     Import,
@@ -38,7 +42,8 @@ from core.models import (
     ReceivedFile,
     WebhookEvent,
 )
-from core.services import consents, forms, profiles, sources_taking
+from core.services import consents, forms, holding, profiles, sources_taking
+from core.services.erasure_lock import keep_out
 from core.services.people import Actor
 from core.settings import Settings
 from core.statuses import DeliveryStatus, WebhookStatus, WorkStatus
@@ -58,6 +63,9 @@ class Erased:
     kept: dict[str, int] = field(default_factory=dict)
     seq: int = 0
     leaf_hash: str = ""
+    held: holding.Held | None = None  # what a country's rule keeps sealed, why and until when
+    cause: str = ""
+    reason: str = ""
     files: list[Path] = field(default_factory=list)
 
 
@@ -77,7 +85,7 @@ async def erase(
     Raises NotFound; Conflict when they are erased already, or while a message to them is on its way, webhooks about
     them are not recorded yet, or an import or export is at work that may hold them.
     """
-    await sources_taking.keep_out(session)
+    await keep_out(session)
     ids = await profiles.same_person(session, contact_id)
     if contact_id not in await stored.lock_contacts(session, ids):
         raise NotFound("no such contact", contact_id=str(contact_id))
@@ -100,12 +108,37 @@ async def erase(
         asked = [ref for versions in refs.get(each, []) for ref in versions]
         erased.counts["form_requests"] = await forms.forget_person(session, each, asked)
         await _seal(session, each, actor, keyring, settings, now, request_id, reason, erased)
+        await _remember(session, each, [ref for ref, *_ in refs.get(each, [])], keyring, now, erased)
+        await _hold_back(session, each, keyring, settings, now, erased)
         await _particulars(session, each, now, erased)
         counted.update(erased.counts)
         counted.update({f"kept {name}": count for name, count in erased.kept.items()})
     erased.counts = {name: count for name, count in counted.items() if not name.startswith("kept ")}
     erased.kept = {name.removeprefix("kept "): n for name, n in counted.items() if name.startswith("kept ")}
     return erased
+
+
+async def _remember(
+    session: AsyncSession, contact_id: UUID, refs: list[str], keyring: Keyring, now: datetime, erased: Erased
+) -> None:
+    """Who was erased, for the journal outside the database and for whoever asks with the number."""
+    hashes = [[ref, keyring.address_version] for ref in refs]
+    facts = {"seq": erased.seq, "leaf_hash": erased.leaf_hash, "reason": erased.reason, "cause": erased.cause}
+    session.add(Erasure(contact_id=contact_id, refs=hashes, erased_at=now, **facts))
+    await session.flush()
+    queue.ring_after_commit(session, queue.SIGN_LEDGER)
+
+
+async def _hold_back(
+    session: AsyncSession, contact_id: UUID, keyring: Keyring, settings: Settings, now: datetime, erased: Erased
+) -> None:
+    """Where the country's rule demands it, seal evidence and addresses before they go."""
+    contact = await session.get_one(Contact, contact_id, populate_existing=True)
+    until = await holding.due(session, contact, settings=settings, now=now)
+    if until is None:
+        return
+    erased.held = await holding.hold(session, contact, until, keyring=keyring, settings=settings, now=now)
+    erased.kept |= {"sealed_evidence": erased.held.evidence, "sealed_addresses": erased.held.addresses}
 
 
 async def _particulars(session: AsyncSession, contact_id: UUID, now: datetime, erased: Erased) -> None:
@@ -174,7 +207,9 @@ _REVIEWS = text("""
                SELECT coalesce(jsonb_agg(variant || '{"sample": []}'), '[]')
                  FROM jsonb_array_elements(review->'variants') AS variant))
      WHERE jsonb_typeof(review->'variants') = 'array'
-       AND EXISTS (SELECT 1 FROM messages WHERE campaign_id = campaigns.id AND contact_id = :contact)
+       AND jsonb_path_exists(review, '$.variants[*].sample[*]')
+       AND (expanded_at IS NULL  -- who is in it is not written down yet
+            OR EXISTS (SELECT 1 FROM messages WHERE campaign_id = campaigns.id AND contact_id = :contact))
     RETURNING id
 """)
 
@@ -276,7 +311,8 @@ async def _records(session: AsyncSession, contact_id: UUID, traces: Traces, eras
         if traces.within(row.body.decode("utf-8", "replace"))
     ]
     await session.execute(delete(IdempotencyKey).where(stored.among(IdempotencyKey.id, answers)))
-    erased.counts |= {"audience_memberships": members, "remembered_answers": len(answers)}
+    done = await _changed(session, delete(ContactEvent).where(ContactEvent.contact_id == contact_id))
+    erased.counts |= {"events": done, "audience_memberships": members, "remembered_answers": len(answers)}
 
 
 async def _seal(
@@ -312,6 +348,7 @@ async def _seal(
         text("SELECT seq, leaf_hash FROM consent_events WHERE seq = :seq"), {"seq": outcomes[-1].seq}
     )
     erased.seq, erased.leaf_hash = events.one()
+    erased.cause, erased.reason = cause, reason
     refused = text("SELECT count(*) FROM suppressions WHERE created_seq = ANY(CAST(:seqs AS bigint[]))")
     found = await session.execute(refused, {"seqs": [outcome.seq for outcome in outcomes]})
     sealed = await session.execute(

@@ -1,5 +1,6 @@
 """Exports: audit packages, asked for with a reason, built in the background."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from core.consent import ledger
 from core.consent.package import Built
 from core.errors import Conflict, Forbidden, NotFound
 from core.log import mask_text
-from core.models import ChainHead, Checkpoint, Export
+from core.models import Campaign, ChainHead, Checkpoint, Export
 from core.services.paging import Page, page
 from core.services.people import Actor
 from core.statuses import WorkStatus
@@ -85,6 +86,13 @@ def file_of(export: Export) -> Path:
     if not path.exists():
         raise Conflict("the package's file is gone: export again")
     return path
+
+
+async def campaign_names(session: AsyncSession, found: Sequence[Export]) -> dict[str, str]:
+    """What the campaigns are called that packages are about, by their ids as the filters say them."""
+    ids = {str(export.filters["campaign_id"]) for export in found if export.filters.get("campaign_id")}
+    named = select(Campaign.id, Campaign.name).where(Campaign.id.in_([UUID(each) for each in ids]))
+    return {str(row.id): row.name for row in await session.execute(named)} if ids else {}
 
 
 async def ledger_standing(session: AsyncSession) -> tuple[int, Checkpoint | None]:

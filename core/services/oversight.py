@@ -15,6 +15,7 @@ from core.models import (
     Audience,
     AuditEntry,
     Campaign,
+    Export,
     Hook,
     Import,
     Media,
@@ -23,7 +24,7 @@ from core.models import (
     Template,
     User,
 )
-from core.services import campaigns, progress
+from core.services import campaigns, exports, progress
 from core.services.paging import Page, page
 
 DAYS = 90
@@ -171,6 +172,12 @@ async def names_of(session: AsyncSession, entries: Sequence[AuditEntry]) -> dict
         model, column = _NAMES[kind]
         for row in await session.execute(select(model.id, getattr(model, column)).where(model.id.in_(wanted))):
             found[kind, str(row[0])] = row[1]
+    packages = {number for entry in entries if entry.object_kind == "export" and (number := _uuid(entry.object_id))}
+    if packages:
+        made = list(await session.scalars(select(Export).where(Export.id.in_(packages))))
+        about = await exports.campaign_names(session, made)
+        named = {export.id: about.get(str(export.filters.get("campaign_id"))) for export in made}
+        found |= {("export", str(each)): f"of campaign {name}" for each, name in named.items() if name}
     return found
 
 

@@ -157,6 +157,8 @@ _LEGS = (
               jsonb_build_object('order_id', order_id, 'refund_id', refund_id, 'amount_micros', amount_micros,
                                  'currency', currency)
          FROM conversions WHERE contact_id = ANY(:ids)""",
+    """SELECT occurred_at, 'event', id::text, jsonb_build_object('event', name)
+         FROM contact_events WHERE contact_id = ANY(:ids)""",
     """SELECT i.created_at, 'import', i.id::text || '/' || lpad(r.row_number::text, 9, '0'),
               jsonb_build_object('import_id', i.id, 'filename', i.filename, 'verdict', r.verdict)
          FROM import_rows r JOIN imports i ON i.id = r.import_id WHERE r.contact_id = ANY(:ids)""",

@@ -119,7 +119,9 @@ async def _check_membership(session: AsyncSession, wanted: Wanted) -> None:
     if wanted.audience_id is None:
         return
     if wanted.makes is not SourceMakes.CONTACT:
-        raise RuleViolation("orders put nobody on a list: use a rule audience about orders", field="audience_id")
+        raise RuleViolation(
+            "only people are put on a list: use a rule audience about orders or events", field="audience_id"
+        )
     if (await audiences.get(session, wanted.audience_id)).kind is not AudienceKind.STATIC:
         raise RuleViolation("people are put on static lists; a rule finds its people itself", field="audience_id")
 

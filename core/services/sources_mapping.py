@@ -14,7 +14,9 @@ from core import paths, phone
 from core.attributes import MAX_NAME
 from core.errors import RuleViolation
 from core.paths import MISSING, Expression, Path
+from core.services import events
 from core.services.conversions import Sale
+from core.services.events import Happened
 from core.shapes import CURRENCY, Country, Language, Name, Zone
 from core.statuses import ConversionKind, SourceMakes
 
@@ -39,7 +41,25 @@ ORDER_FIELDS = {
     "link_code": "whose it is: kairan_code of the link they followed",
     "contact_id": "whose it is: our id of the person",
 }
-NEEDED = {SourceMakes.CONTACT: (), SourceMakes.ORDER: ("order_id", "occurred_at", "amount", "currency")}
+EVENT_FIELDS = {
+    "event": "what they did, such as cart_left; =cart_left when it is always the same",
+    "occurred_at": "when: ISO 8601 with its zone, or seconds or milliseconds since 1970",
+    "event_id": "the sender's id of it, so that it counts once",
+    "phone": "who did it: the number",
+    "user_id": "who did it: WhatsApp's own id",
+    "link_code": "who did it: kairan_code of the link they followed",
+    "contact_id": "who did it: our id of the person",
+}
+FIELDS = {
+    SourceMakes.CONTACT: CONTACT_FIELDS,
+    SourceMakes.ORDER: ORDER_FIELDS,
+    SourceMakes.EVENT: EVENT_FIELDS,
+}
+NEEDED = {
+    SourceMakes.CONTACT: (),
+    SourceMakes.ORDER: ("order_id", "occurred_at", "amount", "currency"),
+    SourceMakes.EVENT: ("event", "occurred_at"),
+}
 ATTRIBUTE = "attributes."
 MAX_FIELDS = 100
 MAX_ITEMS = 1000
@@ -71,12 +91,12 @@ class Person:
     key: str | None  # match key of the number, or the user id
 
 
-Item = Person | Sale
+Item = Person | Sale | Happened
 
 
 def compiled(makes: SourceMakes, mapping: Mapping[str, str], items: str | None) -> Reading:
     """The mapping, ready to read with; raises RuleViolation naming the field."""
-    known = CONTACT_FIELDS if makes is SourceMakes.CONTACT else ORDER_FIELDS
+    known = FIELDS[makes]
     if len(mapping) > MAX_FIELDS:
         raise RuleViolation(f"a mapping has at most {MAX_FIELDS} fields", field="mapping")
     for name in mapping:
@@ -86,9 +106,11 @@ def compiled(makes: SourceMakes, mapping: Mapping[str, str], items: str | None) 
             raise RuleViolation(f"there is no field {name!r}: use {', '.join(known)}{more}", field=f"mapping.{name}")
     for name in NEEDED[makes]:
         if name not in mapping:
-            raise RuleViolation(f"map {name} too: without it there is no order", field=f"mapping.{name}")
+            raise RuleViolation(f"map {name} too: without it there is no {makes.value}", field=f"mapping.{name}")
     if makes is SourceMakes.CONTACT and ("phone" in mapping) == ("user_id" in mapping):
         raise RuleViolation("map phone, or else user_id: it says who the person is", field="mapping.phone")
+    if makes is SourceMakes.EVENT and not {"phone", "user_id", "link_code", "contact_id"} & mapping.keys():
+        raise RuleViolation("map phone, user_id, link_code or contact_id: it says who did it", field="mapping.phone")
     fields = {name: paths.parse(text, place=f"mapping.{name}") for name, text in mapping.items()}
     return Reading(makes, fields, paths.parse_path(items, place="items") if items else None)
 
@@ -123,7 +145,13 @@ def read(mapping: Reading, item: Any, *, region: str) -> Item:
     if not isinstance(item, dict):
         raise RuleViolation("the item is no JSON object")
     values = {name: value for name, path in mapping.fields.items() if (value := path.read(item)) is not MISSING}
-    return _person(values, region) if mapping.makes is SourceMakes.CONTACT else _sale(values)
+    if mapping.makes is SourceMakes.CONTACT:
+        return _person(values, region)
+    given = {name: value for name, value in values.items() if value is not None}
+    for name in NEEDED[mapping.makes]:
+        if name not in given:
+            raise RuleViolation(f"{name} is missing", field=name)
+    return _sale(given) if mapping.makes is SourceMakes.ORDER else _happened(given)
 
 
 def shown(item: Item) -> dict[str, Any]:
@@ -191,17 +219,7 @@ def _truth(name: str, value: Any) -> bool | None:
 
 
 def _sale(values: Mapping[str, Any]) -> Sale:
-    values = {name: value for name, value in values.items() if value is not None}
-    for name in NEEDED[SourceMakes.ORDER]:
-        if name not in values:
-            raise RuleViolation(f"{name} is missing", field=name)
     currency = _text("currency", values["currency"]).upper()
-    # The surest way to name the person comes first; the others are left aside.
-    person = next(((name, values[name]) for name in ("contact_id", "link_code", "phone") if name in values), None)
-    whose: dict[str, Any] = {}
-    if person is not None:
-        text = _text(*person)
-        whose[person[0]] = _as(UUID, text, "contact_id is no id") if person[0] == "contact_id" else text
     if not re.match(CURRENCY, currency):
         raise RuleViolation("currency must be three capital letters, such as EUR", field="currency")
     return Sale(
@@ -211,8 +229,29 @@ def _sale(values: Mapping[str, Any]) -> Sale:
         occurred_at=_instant(values["occurred_at"]),
         amount_micros=_micros(values["amount"]),
         currency=currency,
+        **_whose(values),
+    )
+
+
+def _happened(values: Mapping[str, Any]) -> Happened:
+    whose = _whose(values)
+    if not whose:
+        raise RuleViolation("it names nobody: phone, user_id, link_code or contact_id", field="phone")
+    return Happened(
+        name=events.named(_text("event", values["event"])),
+        occurred_at=_instant(values["occurred_at"]),
+        event_id=_short("event_id", values["event_id"]) if "event_id" in values else None,
         **whose,
     )
+
+
+def _whose(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The surest way to name the person; the others are left aside."""
+    name = next((name for name in ("contact_id", "link_code", "user_id", "phone") if name in values), None)
+    if name is None:
+        return {}
+    text = _text(name, values[name])
+    return {name: _as(UUID, text, "contact_id is no id") if name == "contact_id" else text}
 
 
 def _short(name: str, value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,8 +22,10 @@ from core.consent.stored import among
 from core.errors import RuleViolation
 from core.keys import Keyring
 from core.models import InboundDelivery, InboundSource
-from core.services import attributes, audiences, conversions, imports_erased, sources_mapping, upserts
+from core.services import attributes, audiences, conversions, events, imports_erased, sources_mapping, upserts
 from core.services.conversions import Sale
+from core.services.erasure_lock import while_nobody_is_erased
+from core.services.events import Happened
 from core.services.sources import Wanted
 from core.services.sources_mapping import Item, Person, Reading
 from core.settings import Settings
@@ -99,18 +101,13 @@ def target_with(source: InboundSource, mapping: Mapping[str, str], items: str | 
     return replace(target_of(source), reading=sources_mapping.compiled(source.makes, mapping, items))
 
 
-# Erasure takes it exclusively: a body on its way cannot bring back, or keep, what is being erased.
-_SHARED = text("SELECT pg_advisory_xact_lock_shared(hashtextextended('kairan.sources', 0))")
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended('kairan.sources', 0))")
-
-
 async def take(session: AsyncSession, source: InboundSource, key: str, body: bytes, means: Means) -> Result | None:
     """Apply a genuine body and write down what became of it; None when it took effect before.
 
     One that failed before is tried again when its sender repeats it. Raises Conflict when somebody else makes one of
     its people at this moment: the caller tries again in a new transaction.
     """
-    await session.execute(_SHARED)
+    await while_nobody_is_erased(session)
     first = {"source_id": source.id, "key": key, "status": TakenStatus.FAILED, "counts": {}, "rejected": []}
     put = insert(InboundDelivery).values(**first, tried_at=means.now).on_conflict_do_nothing()
     made = await session.scalar(put.returning(InboundDelivery.id))  # waits for another one with this key
@@ -133,7 +130,7 @@ async def replay_if_kept(
     session: AsyncSession, source: InboundSource, delivery_id: UUID, means: Means
 ) -> Result | None:
     """Try a kept body again; None when it is gone."""
-    await session.execute(_SHARED)
+    await while_nobody_is_erased(session)
     row = await session.get(InboundDelivery, delivery_id, with_for_update=True, populate_existing=True)
     if row is None or row.body is None:
         return None
@@ -165,7 +162,7 @@ async def _settle(
 
 async def attempt(session: AsyncSession, target: Target, body: bytes, means: Means) -> Result:
     """What a body would do, without doing it: applied in a savepoint that is taken back."""
-    await session.execute(_SHARED)
+    await while_nobody_is_erased(session)
     savepoint = await session.begin_nested()
     result = await apply(session, target, body, means)
     await savepoint.rollback()
@@ -200,10 +197,11 @@ async def apply(
         good.append((result, item))
     try:
         async with session.begin_nested():
-            good = await _without_erased(session, good, means.keyring)
+            good = await _without_erased(session, good, region, means.keyring)
             people = [(result, item) for result, item in good if isinstance(item, Person)]
             sales = [(result, item) for result, item in good if isinstance(item, Sale)]
-            extra = await _sales(session, sales, region, means)
+            happened = [(result, item) for result, item in good if isinstance(item, Happened)]
+            extra = await _sales(session, sales, region, means) or await _events(session, happened, region, means)
             await _people(session, people, region, target, means.keyring)
     except DataError:
         return Result(TakenStatus.FAILED, "a number or a time in it is out of range")
@@ -211,18 +209,23 @@ async def apply(
 
 
 async def _without_erased(
-    session: AsyncSession, good: Sequence[tuple[ItemResult, Item]], keyring: Keyring
+    session: AsyncSession, good: Sequence[tuple[ItemResult, Item]], region: str, keyring: Keyring
 ) -> list[tuple[ItemResult, Item]]:
-    """Orders of erased people count without them; as contacts they do not come back."""
-    keys = {item.key for _, item in good if isinstance(item, Person) and item.key is not None}
+    """Orders of erased people count without them; as contacts they do not come back, and what they did is not kept."""
+    by = [None if isinstance(item, Sale) else _key(item, region) for _, item in good]
+    keys = {key for key in by if key is not None}
     gone = await imports_erased.keys_gone(session, keys, keyring)
     kept: list[tuple[ItemResult, Item]] = []
-    for result, item in good:
-        if isinstance(item, Person) and item.key in gone:
+    for (result, item), key in zip(good, by, strict=True):
+        if key in gone:
             result.verdict, result.reason, result.values = ERASED, imports_erased.WHY, None
         else:
             kept.append((result, item))
     return kept
+
+
+def _key(item: Person | Happened, region: str) -> str | None:
+    return item.key if isinstance(item, Person) else events.match_key(item, region)
 
 
 async def _people(
@@ -261,6 +264,24 @@ async def _sales(
     return {"recorded": done.recorded, "duplicates": done.duplicates, "unmatched": done.unmatched}
 
 
+async def _events(
+    session: AsyncSession, told: Sequence[tuple[ItemResult, Happened]], region: str, means: Means
+) -> Mapping[str, int]:
+    """Record what people did; returns the counts the service gives for all together."""
+    right: list[Happened] = []
+    for result, event in told:
+        try:
+            events.check(event, "event", means.now)
+        except RuleViolation as wrong:
+            result.verdict, result.reason = REJECTED, wrong.message
+        else:
+            right.append(event)
+    if not right:
+        return {}
+    done = await events.record(session, right, region=region, now=means.now)
+    return {"recorded": done.recorded, "duplicates": done.duplicates, "unmatched": done.unmatched}
+
+
 def _summed(items: list[ItemResult], extra: Mapping[str, int]) -> Result:
     counts = Counter(each.verdict for each in items if each.verdict != TAKEN)
     counts.update({name: count for name, count in extra.items() if count})
@@ -272,11 +293,6 @@ def _summed(items: list[ItemResult], extra: Mapping[str, int]) -> Result:
     reason = rejected[0].reason if len(items) == 1 else "; ".join(said[:MOST_REASONS]) + more
     status = TakenStatus.FAILED if len(rejected) == len(items) else TakenStatus.PARTLY
     return Result(status, reason, dict(counts), items)
-
-
-async def keep_out(session: AsyncSession) -> None:
-    """Wait until no body is being applied, and let none begin before this transaction ends."""
-    await session.execute(_ALONE)
 
 
 async def forget_person(session: AsyncSession, traces: Traces) -> int:

@@ -45,6 +45,9 @@ _ORDERS = text("""
     SELECT kind::text AS kind, order_id, refund_id, occurred_at, amount_micros, currency
       FROM conversions WHERE contact_id = :contact ORDER BY occurred_at, id
 """)
+_EVENTS = text("""
+    SELECT name AS event, occurred_at FROM contact_events WHERE contact_id = :contact ORDER BY occurred_at, id
+""")
 _AUDIENCES = text("""
     SELECT a.name, m.created_at AS since FROM audience_members m JOIN audiences a ON a.id = m.audience_id
      WHERE m.contact_id = :contact ORDER BY m.created_at
@@ -99,6 +102,7 @@ async def access(session: AsyncSession, contact_id: UUID, *, settings: Settings,
         "messages_to_you": await _rows(session, _MESSAGES, contact_id),
         "link_visits": await _rows(session, _CLICKS, contact_id),
         "orders": await _rows(session, _ORDERS, contact_id),
+        "events": await _rows(session, _EVENTS, contact_id),
         "audiences": await _rows(session, _AUDIENCES, contact_id),
         "sources": await _rows(session, _IMPORTS, contact_id),
         "your_requests": [

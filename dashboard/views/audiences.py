@@ -103,6 +103,7 @@ def _choices(audiences: list[Audience]) -> Choices:
         audiences={audience.id: audience.name for audience in audiences if audience.id != own},
         campaigns={campaign.id: campaign.name for campaign in session.client().campaigns(limit=200).items},
         purposes=[purpose.code for purpose in session.client().purposes()],
+        events=[event.name for event in session.people().events()],
         imports={each.id: each.filename for each in session.client().imports()},
         attributes={each.name: (each.kind, each.choices) for each in session.people().attributes()},
     )

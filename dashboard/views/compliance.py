@@ -7,6 +7,7 @@ import streamlit as st
 from core.settings import get_settings
 from core.statuses import Role
 from dashboard import controls, format, markup, session, words
+from dashboard.oversight_payloads import Fork, Recovery
 from dashboard.payloads import Audit, ConsentTrail, Json, Person
 
 OFFICERS = frozenset({Role.COMPLIANCE, Role.ADMIN})  # an auditor reads packages, and makes none
@@ -40,9 +41,63 @@ def _ledger(zone: str) -> None:
             st.code(checkpoint.root, language=None, wrap_lines=True)
 
 
+def _fork(fork: Fork, zone: str) -> None:
+    """A backup was restored: what that means, and the way on."""
+    st.error(
+        f"**A restored database: marketing waits since {format.instant(fork.since, zone)}.**  \n"
+        f"{markup.markdown_text(fork.reason)}"
+    )
+    if session.role() not in OFFICERS:
+        return
+    client = session.oversight()
+    with st.container(border=True, key="recovery"):
+        st.markdown("**Go on with this database**")
+        st.caption(
+            "Erases again who was erased since the backup and refuses again who said stop; the ledger says that it was"
+            " done. Everything else that was recorded since the backup stays lost, so restore a newer one if you can."
+        )
+        reason = (st.text_input("Reason", key="recover_reason", max_chars=300) or "").strip()
+        with st.container(horizontal=True):
+            ready = len(reason) >= SHORTEST_REASON
+            if st.button("Show what it comes to", key="recover_look", disabled=not ready):
+                st.session_state["recovery_plan"] = client.recover(reason, really=False)
+            plan = st.session_state.get("recovery_plan")
+            if plan and st.button("Recover", key="recover_do", type="primary", disabled=not ready):
+                done = _recovered(reason, plan.people)
+                if done.seq is not None:
+                    del st.session_state["recovery_plan"]
+                    st.toast(f"Recovered: record {done.seq} of the ledger says so.")
+                    st.rerun()
+                st.session_state["recovery_plan"] = plan = done
+        if plan:
+            _plan(plan)
+
+
+def _recovered(reason: str, people: int) -> Recovery:
+    """Goes on until nobody is left, or somebody cannot be erased yet."""
+    client, erased = session.oversight(), 0
+    with st.status("Recovering …") as progress:
+        done = client.recover(reason, really=True)
+        while done.left and done.erased and not done.waiting:
+            erased += done.erased
+            progress.update(label=f"{format.count(erased)} of {format.count(people)} people erased again …")
+            done = client.recover(reason, really=True)
+    return done
+
+
+def _plan(plan: Recovery) -> None:
+    left, right, _ = controls.cells(3, min_width=220)
+    left.metric("People erased since, and there again", format.count(plan.people))
+    right.metric("Other numbers to refuse again", format.count(plan.numbers))
+    for why in plan.waiting:
+        st.warning(f"Somebody cannot be erased yet: {why}.")
+
+
 def _integrity(zone: str) -> None:
     """Whether the ledger was found as it was, and who outside keeps a checkpoint of it."""
     found = session.oversight().integrity()
+    if found.fork:
+        _fork(found.fork, zone)
     check = found.latest
     if check is None:
         st.info("The ledger has not been checked as a whole yet; it is every night.")
@@ -180,6 +235,13 @@ def _request(person: Person | None) -> None:
     st.rerun()
 
 
+def _limit(name: str, value: object, audit: Audit) -> str:
+    """What a package is limited to, in words: a campaign by its name."""
+    if name == "campaign_id":
+        return f"campaign: {audit.campaign_name or 'one that was deleted'}"
+    return f"{words.plain(name).lower()}: {len(value) if isinstance(value, list) else value}"
+
+
 def _package(audit: Audit, zone: str) -> None:
     with st.container(border=True, key=f"audit_{audit.id}"):
         left, right = st.columns([4, 1], vertical_alignment="center")
@@ -191,11 +253,7 @@ def _package(audit: Audit, zone: str) -> None:
                 for name, label in PACKAGED.items()
                 if name in audit.facts
             ]
-            limits = [
-                f"{words.plain(k).lower()}: {len(v) if isinstance(v, list) else v}"
-                for k, v in audit.filters.items()
-                if v
-            ]
+            limits = [_limit(name, value, audit) for name, value in audit.filters.items() if value]
             said = [format.instant(audit.created_at, zone), *limits, *facts, format.size(audit.bytes)]
             st.caption(markup.markdown_text(" · ".join(said)))
             if audit.sha256:

@@ -9,7 +9,7 @@ from core.settings import get_settings
 from core.statuses import Role
 from dashboard import controls, format, markup, session, timeline, words
 from dashboard.payloads import Json
-from dashboard.people_payloads import Attribute, Contact, Profile
+from dashboard.people_payloads import Attribute, Contact, Held, Profile
 
 OFFICERS = frozenset({Role.COMPLIANCE, Role.ADMIN})
 TALKERS = frozenset({Role.ADMIN, Role.MARKETER, Role.APPROVER, Role.COMPLIANCE})
@@ -260,7 +260,20 @@ def _merge(contact: Contact) -> None:
                 st.rerun()
 
 
-def _rights(contact: Contact) -> None:
+def _held(held: Held, zone: str) -> str:
+    """What is kept for a while, as the person has to be told it."""
+    until, proofs, addresses = (
+        format.instant(held.until, zone),
+        format.count(held.evidence),
+        format.count(held.addresses),
+    )
+    return (
+        f"Kept sealed until {until}, because of {held.rule}: consent evidence ({proofs}) and addresses ({addresses})."
+        " Nothing here can read them, and then they are destroyed. Tell the person."
+    )
+
+
+def _rights(contact: Contact, zone: str) -> None:
     """Copies of the data, and erasure with a rehearsal first."""
     reason = (st.text_input("Reason (it is kept in the audit log)", key="rights_reason", max_chars=300) or "").strip()
     if len(reason) < SHORTEST_REASON:
@@ -293,13 +306,20 @@ def _rights(contact: Contact) -> None:
     rehearsal = client.erase(contact_id, reason, really=False)
     gone = {GONE.get(name, words.plain(name).lower()): count for name, count in rehearsal.erased.items() if count}
     controls.table({"Goes for good": list(gone), "Number": [format.count(count) for count in gone.values()]})
-    kept = ", ".join(f"{format.count(count)} {name.replace('_', ' ')}" for name, count in rehearsal.kept.items())
+    stays = {
+        name: count for name, count in rehearsal.kept.items() if name not in ("sealed_evidence", "sealed_addresses")
+    }
+    kept = ", ".join(f"{format.count(count)} {name.replace('_', ' ')}" for name, count in stays.items())
     st.caption(f"Stays, and names nobody: {kept}. Their number stays refused.")
+    if rehearsal.held:
+        st.info(_held(rehearsal.held, zone))
     sure = st.checkbox("I have checked that this is the right person", key="erase_sure")
     if st.button("Erase for good", key="erase_button", type="primary", disabled=not sure):
         done = client.erase(contact_id, reason, really=True)
         st.session_state.pop("rehearsed")
-        st.session_state["erasure_done"] = f"Erased. Record {done.seq} of the ledger says so."
+        told = [f"Erased. Record {done.seq} of the ledger says so."]
+        told += [_held(done.held, zone)] if done.held else []
+        st.session_state["erasure_done"] = "  \n".join(told)
         st.rerun()
 
 
@@ -332,4 +352,4 @@ if chosen:
         _details(profile)
     if session.role() in OFFICERS:
         with tabs[3], session.guard("rights"):
-            _rights(profile.contact)
+            _rights(profile.contact, zone)

@@ -7,7 +7,9 @@ import streamlit as st
 from core.settings import get_settings
 from core.statuses import RequestKind
 from dashboard import controls, format, markup, session, words
-from dashboard.people_payloads import DataRequest
+from dashboard.people_payloads import DataRequest, Stub
+
+SHORTEST_REASON = 5
 
 CHANNELS = {
     "email": "E-mail",
@@ -129,6 +131,15 @@ def _new() -> None:
     st.rerun()
 
 
+def _outcome(request: DataRequest, zone: str) -> str:
+    facts = request.facts
+    said = [request.outcome] if request.outcome else []
+    said += [f"erased, record {facts.seq} of the ledger"] if facts.seq is not None else []
+    if facts.held:
+        said.append(f"consent evidence kept sealed until {format.instant(facts.held.until, zone)}: {facts.held.rule}")
+    return "; ".join(said) or format.DASH
+
+
 def _closed(requests: list[DataRequest], zone: str) -> None:
     controls.table(
         {
@@ -136,9 +147,73 @@ def _closed(requests: list[DataRequest], zone: str) -> None:
             "What": [KINDS.get(RequestKind(each.kind), each.kind) for each in requests],
             "Person": [each.phone_masked or "erased" for each in requests],
             "How": [words.plain(each.status) for each in requests],
-            "Outcome": [each.outcome or format.DASH for each in requests],
+            "Outcome": [_outcome(each, zone) for each in requests],
         }
     )
+
+
+def _erased(zone: str) -> None:
+    """Somebody who was erased complains: what is left of them, by the number they state."""
+    with st.form("erased", border=False):
+        left, right = st.columns(2)
+        with left:
+            number = (st.text_input("Number they state", key="erased_phone", type="phone") or "").strip()
+        with right:
+            reason = (st.text_input("Why you look", key="erased_reason", max_chars=300) or "").strip()
+        pressed = st.form_submit_button("Was this person erased?", key="erased_button")
+    if not pressed:
+        return
+    if not number or len(reason) < SHORTEST_REASON:
+        st.warning("Give the number with its country prefix, and say in a few words why you look: it is kept.")
+        return
+    stubs = session.oversight().erased(number, reason)
+    if not stubs:
+        st.info("No: nobody with this number was erased here.")
+    for stub in stubs:
+        _stub(stub, zone)
+
+
+def _stub(stub: Stub, zone: str) -> None:
+    why = "they asked" if stub.reason == "erasure" else "its time was over"
+    with st.container(border=True):
+        st.success(f"Yes: erased on {format.instant(stub.erased_at, zone)}, because {why}.")
+        if stub.cause:
+            st.caption(f"Reference of the request: `{stub.cause}`")
+        if stub.held:
+            until = format.instant(stub.held.until, zone)
+            st.info(f"Their consent evidence and addresses are kept sealed until {until}: {stub.held.rule}.")
+        st.markdown("**What the ledger has sealed**")
+        if not stub.events:
+            st.caption("Nothing: the database was restored from a backup of before they came.")
+        else:
+            controls.table(
+                {
+                    "When": [format.instant(datetime.fromisoformat(str(e["occurred_at"])), zone) for e in stub.events],
+                    "What happened": [words.plain(str(each["event_type"]).lower()) for each in stub.events],
+                    "Purpose": [words.purpose(str(each.get("purpose", ""))) for each in stub.events],
+                    "How": [words.method(_text(each.get("method"))) for each in stub.events],
+                    "Where": [_text(each.get("collection_point")) or format.DASH for each in stub.events],
+                    "Grade": [_text(each.get("grade")) or format.DASH for each in stub.events],
+                    "Record": [str(each["seq"]) for each in stub.events],
+                }
+            )
+        st.markdown("**What they were sent**")
+        if not stub.messages:
+            st.caption("Nothing.")
+            return
+        controls.table(
+            {
+                "When": [format.instant(each.permitted_at, zone) for each in stub.messages],
+                "Purpose": [words.purpose(each.purpose) for each in stub.messages],
+                "Allowed by record": [str(each.permit_seq or format.DASH) for each in stub.messages],
+                "Then": [words.plain(each.status) for each in stub.messages],
+            }
+        )
+        st.caption("No word of what was said or sent is left: erasure took it.")
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 st.title("Requests")
@@ -157,3 +232,9 @@ with session.guard("new_request"):
 if answered := [each for each in everything if each.status != "open"]:
     st.subheader("Answered")
     _closed(answered, zone)
+st.subheader("Somebody who was erased complains")
+st.caption(
+    "What is left of them, found by the number they state: when they agreed, what was sent on it, when they went."
+)
+with session.guard("erased"):
+    _erased(zone)

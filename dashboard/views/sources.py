@@ -1,6 +1,7 @@
 """Which other systems tell us about people and orders, and what became of what they sent?"""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import streamlit as st
 
@@ -88,9 +89,12 @@ def _log(source: Source, zone: str, *, may_change: bool) -> None:
     with right:
         q = st.text_input("Search", key=f"source_q_{source.id}", placeholder="id or reason")
     cursors = st.session_state.setdefault(f"source_cursors_{source.id}_{status}_{q}", [""])
-    page = session.sources().taken(source.id, status=str(status or ""), q=q, cursor=cursors[-1], limit=PAGE)
+    if done := st.session_state.pop(f"source_again_{source.id}", None):
+        st.success(done)
+    shown: dict[str, str] = {"status": str(status or ""), "q": q or ""}
+    page = session.sources().taken(source.id, cursor=cursors[-1], limit=PAGE, **shown)
     if not page.items:
-        st.caption("Nothing yet.")
+        st.caption("Nothing of this kind." if any(shown.values()) else "Nothing yet.")
         return
     controls.table(
         {
@@ -102,6 +106,8 @@ def _log(source: Source, zone: str, *, may_change: bool) -> None:
             "Id": [_short(row.key) for row in page.items],
         }
     )
+    read = partial(session.sources().taken_csv, source.id, **shown)
+    controls.csv_button("Save as CSV", read, f"{source.name}.csv", key=f"source_csv_{source.id}")
     controls.pager(page.next, cursors, key=f"source_pages_{source.id}")
     if may_change:
         _again(source, [row for row in page.items if row.kept], zone)
@@ -130,12 +136,22 @@ def _again(source: Source, kept: list[Taken], zone: str) -> None:
     if look:
         st.code(client.body(source.id, chosen), language="json", wrap_lines=True)
     if one:
-        source_form.show(client.replay_one(source.id, chosen))
+        _one_again(source, chosen)
     if every:
         _all_again(source)
 
 
+def _one_again(source: Source, chosen: str) -> None:
+    tried = session.sources().replay_one(source.id, chosen)
+    if tried.status != "applied":
+        source_form.show(tried)
+        return
+    st.session_state[f"source_again_{source.id}"] = "It took effect."
+    st.rerun()
+
+
 def _all_again(source: Source) -> None:
+    """Goes on until every kept body was tried, then shows the list as it is now."""
     client = session.sources()
     tried, applied = 0, 0
     with st.status("Trying again …") as progress:
@@ -145,13 +161,14 @@ def _all_again(source: Source) -> None:
             progress.update(label=f"{tried:,} tried, {applied:,} took effect …")
             done = client.replay(source.id, done.next)
             tried, applied = tried + done.tried, applied + done.applied
-        progress.update(label=f"{tried:,} tried, {applied:,} took effect.", state="complete")
+    st.session_state[f"source_again_{source.id}"] = f"{tried:,} tried, {applied:,} took effect."
+    st.rerun()
 
 
 st.title("Webhooks from others")
 st.caption(
-    "A shop or a CRM posts what changed, signed with a secret: it makes and changes people and records orders. It "
-    "never gives consent, and nobody who opted out or was erased comes back. Each delivery counts once."
+    "A shop or a CRM posts what changed, signed with a secret: it makes and changes people, records orders and events. "
+    "It never gives consent, and nobody who opted out or was erased comes back. Each delivery counts once."
 )
 may_change = session.role() == Role.ADMIN
 _made()

@@ -8,7 +8,7 @@ rule for all rows of a statement together, and do what ON DELETE says.
 from alembic import op
 
 revision = "0090"
-down_revision = "0073"
+down_revision = "0082"
 
 # Child, its column, the parent, the parent's key, what becomes of the child when its parent goes.
 KEYS = (

@@ -47,7 +47,9 @@ def test_a_source_is_made_tried_sent_to_and_replayed(busy_dashboard: Visit, chat
     at.button(key=f"source_look_{source}").click().run()
     assert '{"mobile": "+491701234568"}' in [code.value for code in at.code]
     at.button(key=f"source_all_{source}").click().run()
-    assert not at.exception and "1 tried, 0 took effect." in [status.label for status in at.status]
+    assert not at.exception and "1 tried, 0 took effect." in [box.value for box in at.success]
+    assert ">2<" in said(at), "the list is read again: tried twice"
+    assert f"source_csv_{source}" in [str(each.key) for each in at.get("download_button")]
 
     at = busy_dashboard(Role.MARKETER, "sources")
     assert "Tea CRM" in said(at)

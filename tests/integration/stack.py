@@ -28,6 +28,7 @@ JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "refresh_lake": lake.refresh_lake,
     "deliver_hooks": hooks.deliver_hooks,
     "verify_ledger": recording.verify_ledger,
+    "sign_checkpoint": recording.sign_checkpoint,
     "count_audience": counting.count_audience,
     "fetch_files": files.fetch_files,
 }

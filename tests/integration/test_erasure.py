@@ -232,6 +232,24 @@ async def test_an_erased_person_who_writes_again_is_somebody_new_and_imports_mee
     assert (back["id"] != person, back["name"]) == (True, NAME)
 
 
+async def test_recording_a_consent_makes_no_contact_of_an_erased_person(stack: Stack) -> None:
+    await an_import(stack, csv_of([consenting(PHONE, name=NAME)]))
+    person = (await contact_of(stack, PHONE))["id"]
+    compliance = await stack.sign_in(Role.COMPLIANCE)
+    done = (await compliance.delete(f"/api/contacts/{person}", params=WHY)).json()
+    said_so = {"phone": "0151 23456789", "source_record_id": "new", "occurred_at": "2026-11-20T10:00:00Z"}
+    evidence = {"method": "call", "collection_point": "hotline", "evidence": {"note": NAME}}
+
+    refused = await compliance.post("/api/consents", json={**said_so, **evidence, "action": "opt_in"})
+    stopped = await compliance.post("/api/consents", json={**said_so, "action": "opt_out"})
+
+    assert refused.status_code == 409 and "only they can begin again" in refused.json()["detail"]
+    answer = stopped.json()
+    assert (stopped.status_code, answer["state"], answer["is_duplicate"]) == (201, "withdrawn", True)
+    assert (answer["contact_id"], answer["seq"]) == (person, done["seq"])
+    assert await finds(stack, Traces.of(numbers=[PHONE], words=[NAME])) == []
+
+
 async def test_only_compliance_erases_and_only_with_a_reason(stack: Stack) -> None:
     await an_import(stack, csv_of([consenting(PHONE)]))
     person = (await contact_of(stack, PHONE))["id"]

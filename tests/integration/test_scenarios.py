@@ -83,7 +83,8 @@ async def test_scenario_60_an_erased_person_who_complains_is_found_by_the_number
     assert (unknown.status_code, refused.status_code) == (404, 403)
     (stub,) = found.json()
     kinds = [event["event_type"] for event in stub["events"]]
-    assert stub["contact_id"] == person
+    assert (stub["contact_id"], stub["reason"]) == (person, "erasure")
+    assert stub["cause"] == stub["events"][-1]["refs"]["dsar"]
     assert kinds[0] == "GRANTED" and kinds[-2:] == ["WITHDRAWN", "ERASED"]
     grant = stub["events"][0]
     assert grant["notice_hash"] and grant["collection_point"] == "checkout"

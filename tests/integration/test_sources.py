@@ -2,13 +2,16 @@
 
 import asyncio
 import base64
+import csv
 import hashlib
 import hmac
+import io
 import socket
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import msgspec
@@ -317,6 +320,23 @@ async def test_failed_bodies_are_replayed_once_the_mapping_was_mended(stack: Sta
     assert one.json()["status"] == "applied" and rest == {"tried": 2, "applied": 2, "next": None}
     assert twice.status_code == 422
     assert {(row["status"], row["tries"], row["kept"]) for row in await log(admin, source)} == {("applied", 3, False)}
+
+
+async def test_what_a_source_sent_is_saved_as_csv(stack: Stack, admin: httpx.AsyncClient) -> None:
+    source = await a_source(admin)
+    await post(stack, source, {"phone": BOB}, delivery="=good")
+    await post(stack, source, {"mobile": BOB}, delivery="bad")
+    path = f"/api/sources/{source['id']}/deliveries.csv"
+
+    everything = list(csv.DictReader(io.StringIO((await admin.get(path)).text)))
+    failed = list(csv.DictReader(io.StringIO((await admin.get(path, params={"status": "failed"})).text)))
+
+    assert [(row["key"], row["status"], row["kept"]) for row in everything] == [
+        ("bad", "failed", "yes"),
+        ("'=good", "applied", "no"),
+    ]
+    assert [row["reason"] for row in failed] == ["name the person by phone or by user_id"]
+    assert (await admin.get(f"/api/sources/{uuid4()}/deliveries.csv")).status_code == 404
 
 
 async def test_of_a_partly_wrong_body_only_the_wrong_items_are_tried_again(
