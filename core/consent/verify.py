@@ -35,9 +35,9 @@ REVOKING = NEGATIVE | ENDING | {"EXPIRED", "INVALIDATED"}
 PERSON, TOLERANCE, TTL = ("data_subject", "guardian"), timedelta(seconds=120), timedelta(hours=48)
 CORES = "ledger/cores.ndjson"
 ROWS = (
+    ("evidence", "subjects/evidence.ndjson", "event_id", "salt", "payload"),
     ("states", "data/consents.csv", "contact_id", "purpose", "state", "grant_seq"),
     ("sends", "data/sends.csv", "contact_id", "message_id", "purpose", "permit_seq", "permit_head_seq", "permitted_at"),
-    ("evidence", "subjects/evidence.ndjson", "event_id", "salt", "payload"),
 )
 CHANGED = "came, went or was changed"
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
