@@ -8,19 +8,17 @@ PASS: everything agrees. FAIL: something was changed, and what. NOT VERIFIABLE: 
 import argparse
 import base64
 import csv
-import hashlib
-import io
 import json
 import re
 import sqlite3
 import sys
 import zipfile
 import zlib
-from collections import Counter, namedtuple
-from collections.abc import Iterator
+from collections import Counter, defaultdict, deque, namedtuple
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from functools import reduce
-from itertools import groupby
+from hashlib import sha256
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -31,109 +29,102 @@ try:
 except ImportError:
     sys.exit("verify.py needs the Python package cryptography, 40 or newer: pip install cryptography")
 
-POSITIVE = {"GRANTED", "CONFIRMED", "REAFFIRMED"}
+POSITIVE, ENDING = {"GRANTED", "CONFIRMED", "REAFFIRMED"}, {"TENURE_CLOSED", "ERASED"}
 NEGATIVE = {"WITHDRAWN", "OBJECTED", "DECLINED", "META_STOPPED", "SUPPRESSED"}
-ENDING = {"TENURE_CLOSED", "ERASED"}
 REVOKING = NEGATIVE | ENDING | {"EXPIRED", "INVALIDATED"}
-PERSON = ("data_subject", "guardian")
-TOLERANCE, TTL = timedelta(seconds=120), timedelta(hours=48)
-at, sha256 = datetime.fromisoformat, hashlib.sha256
+PERSON, TOLERANCE, TTL = ("data_subject", "guardian"), timedelta(seconds=120), timedelta(hours=48)
+CORES = "ledger/cores.ndjson"
+ROWS = (
+    ("evidence", "subjects/evidence.ndjson", "event_id", "salt", "payload"),
+    ("states", "data/consents.csv", "contact_id", "purpose", "state", "grant_seq"),
+    ("sends", "data/sends.csv", "contact_id", "message_id", "purpose", "permit_seq", "permit_head_seq", "permitted_at"),
+)
+CHANGED = "came, went or was changed"
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
-# What a sealed core says that decides (the fields of an event), and what only proves. Its one possible text (RFC 8785)
-# has the keys in their order, some left out; so one pattern tells whether it is canonical and what it says, several
-# times faster than reading and writing it. `PLAIN` is quicker still, for a core without a backslash.
+# A sealed core has one possible text (RFC 8785): its keys in their order, any but actor_type left out. So one pattern
+# tells whether it is canonical and what it says, several times faster than reading and writing it. What follows from
+# an event is in its Facts; the other keys only prove.
+PROVING = {
+    *("actor_ref", "channel", "collection_point", "consent_kind", "controller_id", "evidence_kinds", "jurisdiction"),
+    *("language", "lawful_basis", "policy_hash", "reason", "rule_id", "schema", "source_event_ref", "tenant_id"),
+    "withdrawal_info",
+}
 Facts = namedtuple(
     "Facts",
     "actor_type clock_flags event_id event_type evidence_commit expires_at grade kept method min_grade next_state"
     " notice_hash notice_id occurred_at prev prev_state purpose received_at recorded_at refs sender_scope seq source"
     " subject_event_no subject_id",
 )
-PROVING = {
-    *("actor_ref", "channel", "collection_point", "consent_kind", "controller_id", "evidence_kinds", "jurisdiction"),
-    *("language", "lawful_basis", "policy_hash", "reason", "rule_id", "schema", "source_event_ref", "tenant_id"),
-    "withdrawal_info",
-}
 
 
 def pattern(text: str) -> re.Pattern[str]:
-    """Of a core whose texts look like `text`; a group for each field of an event, without the quotes around a text."""
-    lists, instant = rf'\[(?:"{text}"(?:,"{text}")*)?\]', r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
-    values = dict.fromkeys(("clock_flags", "evidence_kinds", "kept"), f"({lists})")
-    values |= dict.fromkeys(("seq", "subject_event_no"), "([1-9][0-9]*)")
-    values |= dict.fromkeys(("expires_at", "occurred_at", "received_at", "recorded_at"), f'"({instant})"')
-    values |= {"refs": rf'(\{{(?:"{text}":"{text}"(?:,(?=")|(?=\}})))*\}})'}
-    core = ""
-    for key in sorted(PROVING.union(Facts._fields)):
-        value = values.get(key, f'"({text})"').replace("(", "(?:" if key in PROVING else "(", 1)
-        core += rf'(?:"{key}":{value}(?:,(?=")|(?=\}})))?'
-    return re.compile(rf"\{{{core}\}}\n")
+    """Of a core whose texts look like `text`; a group for each fact."""
+    instant = r'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"'
+    forms = dict.fromkeys(("clock_flags", "evidence_kinds", "kept"), rf'(\[(?:"{text}"(?:,"{text}")*+)?\])')
+    forms |= dict.fromkeys(("expires_at", "occurred_at", "received_at", "recorded_at"), instant)
+    forms |= dict.fromkeys(("seq", "subject_event_no"), "([1-9][0-9]*+)")
+    forms |= {"refs": rf'(\{{(?:"{text}":"{text}"(?:,(?=")|(?=\}})))*+\}})'}
+    core = rf'\{{(?:"actor_ref":"{text}",|)"actor_type":"({text})"'
+    for key in sorted(PROVING.union(Facts._fields))[2:]:
+        form = forms.get(key, f'"({text})"')
+        core += f'(?:,"{key}":{form.replace("(", "(?:", 1) if key in PROVING else form}|)'
+    return re.compile(rf"{core}\}}", re.ASCII)
 
 
-PLAIN = pattern(r'[^"\\\x00-\x1f]*')
-ESCAPED = pattern(r'[^"\\\x00-\x1f]*(?:\\(?:["\\bfnrt]|u00(?:0[0-7bef]|1[0-9a-f]))[^"\\\x00-\x1f]*)*')
+PLAIN, CONTROLS = pattern('[^"]*+'), bytes(range(32))  # faster, where there is no control character and no backslash
+ESCAPED = pattern(r'[^"\\\x00-\x1f]*+(?:\\(?:["\\bfnrt]|u00(?:0[0-7bef]|1[0-9a-f]))[^"\\\x00-\x1f]*+)*+')
 
 
-class Report:
-    """What was looked at, what was wrong with it, and what this package alone cannot show."""
-
-    def __init__(self) -> None:
-        self.seen: Counter[str] = Counter()
-        self.wrong: dict[str, list[str]] = {}
-        self.unverifiable: dict[str, str] = {}
-
-    def expect(self, check: str, holds: object, where: int | str, finding: str) -> None:
-        if not holds:
-            self.wrong.setdefault(check, []).append(
-                f"{where if isinstance(where, str) else f'event {where}'}: {finding}"
-            )
-
-    @property
-    def verdict(self) -> str:
-        return "FAIL" if self.wrong else "PASS"
-
-    def lines(self) -> Iterator[str]:
-        for check in {**self.seen, **self.wrong}:
-            wrong = self.wrong.get(check, [])
-            yield f"{'FAIL' if wrong else 'PASS':<15}{check}: {self.seen[check]} checked, {len(wrong)} wrong"
-            yield from (f"{'':<15}- {finding}" for finding in wrong[:20])
-        yield from (f"{'NOT VERIFIABLE':<15}{check}: {why}" for check, why in self.unverifiable.items())
-        yield f"RESULT: {self.verdict}"
-
-
-class Event(Facts):
-    """What a sealed core says that decides, as text; empty where it says nothing."""
+class Event(
+    namedtuple(
+        "Event",
+        "seq number event_id evidence_commit at received_at recorded_at expires_at notice_id refs"
+        " actor_type event_type grade kept method min_grade next_state prev_state purpose sender_scope source",
+    )
+):
+    """What decides, as text, empty where nothing was said; `at` is the instant it counts from."""
 
     __slots__ = ()
 
     @property
-    def at(self) -> datetime:
-        """The instant it counts from."""
-        heard = at(self.received_at)
-        return heard if '"untrusted_source"' in self.clock_flags else min(at(self.occurred_at), heard)
-
-    @property
-    def stream(self) -> tuple[str, str]:
+    def clock(self) -> tuple[str, str]:
         return self.source, self.sender_scope or "*"
+
+    def is_after(self, other: "Event", by: timedelta) -> bool:
+        return self.at > other.at and datetime.fromisoformat(self.at) > datetime.fromisoformat(other.at) + by
 
     def beats(self, negative: "Event") -> bool:
         own_act = self.actor_type in PERSON and self.grade <= "B"
-        return own_act and self.at > negative.at + (timedelta(0) if self.stream == negative.stream else TOLERANCE)
+        return own_act and self.is_after(negative, timedelta(0) if self.clock == negative.clock else TOLERANCE)
 
     def preference(self) -> tuple[str, int, int]:
-        number = int(self.subject_event_no)
+        number = int(self.number)
         return (self.grade, 0, -number) if self.event_type == "REAFFIRMED" else (self.grade, 1, number)
 
-    def named(self) -> dict[str, str]:
+    def names(self) -> dict[str, str]:
         return {**json.loads(self.refs or "{}"), "notice_id": self.notice_id, "grant_id": self.event_id}
 
 
-def read_core(line: str) -> Event | None:
+def own(core: Facts) -> tuple[str, ...]:
+    """The first half of an Event: what only this one says."""
+    heard, claimed = core.received_at, core.occurred_at
+    at = heard if claimed > heard or '"untrusted_source"' in core.clock_flags else claimed
+    known = core.seq, core.subject_event_no, core.event_id, core.evidence_commit, at, heard
+    return *known, core.recorded_at, core.expires_at, core.notice_id, core.refs
+
+
+shared = itemgetter(*map(Facts._fields.index, Event._fields[10:]))  # the other half: what many have in common
+
+
+def read_core(line: bytes) -> Facts | None:
     """What a line of the ledger says, or None when it is not the canonical text of a core."""
-    match = (ESCAPED if "\\" in line else PLAIN).fullmatch(line)
-    event = Event._make(match.groups("")) if match else None
-    ordered = event is None or "," not in event.refs or canonical(json.loads(event.refs)) == event.refs
-    return event if ordered else None
+    text = line.decode("utf-8", "backslashreplace")
+    is_plain = "\\" not in text and len(line.translate(None, CONTROLS)) == len(line)
+    match = (PLAIN if is_plain else ESCAPED).fullmatch(text)
+    core = Facts._make(match.groups("")) if match else None
+    is_sorted = core is None or "," not in core.refs or canonical(json.loads(core.refs)) == core.refs
+    return core if is_sorted else None
 
 
 def covers(scope: str, purpose: str) -> bool:
@@ -143,9 +134,11 @@ def covers(scope: str, purpose: str) -> bool:
 class Track:
     """One purpose, or one scope, of one person, replayed from the sealed events alone."""
 
-    def __init__(self, wider: "list[Track]") -> None:
+    __slots__ = ("closed", "ended", "grants", "negatives", "request", "standing")
+
+    def __init__(self, wider: Iterable["Track"]) -> None:
         self.grants: list[Event] = []
-        self.negatives: dict[object, Event] = {}
+        self.negatives: dict[tuple[str, str], Event] = {}  # the latest of each clock
         self.standing: Event | None = None  # the best grant that outlived all of these
         self.request: Event | None = None
         self.ended, self.closed = "none", False
@@ -156,13 +149,13 @@ class Track:
             self.ended = track.ended if track.ended == "withdrawn" or track.closed else self.ended
 
     def remember(self, event: Event) -> None:
-        known = self.negatives.get(event.stream)
-        self.negatives[event.stream] = event if known is None or event.at > known.at else known
+        known = self.negatives.get(event.clock)
+        self.negatives[event.clock] = event if known is None or event.at > known.at else known
         self.keep(self.grants)
 
     def keep(self, grants: list[Event]) -> None:
-        self.grants, alive = grants, [grant for grant in grants if all(map(grant.beats, self.negatives.values()))]
-        self.standing = min(alive, key=Event.preference, default=None)
+        alive = [grant for grant in grants if all(map(grant.beats, self.negatives.values()))]
+        self.grants, self.standing = grants, min(alive, key=Event.preference, default=None)
 
     def state(self) -> str:
         if self.closed or self.standing:
@@ -170,7 +163,7 @@ class Track:
         return "pending" if self.request else self.ended
 
     def grant(self, event: Event) -> None:
-        before, late = self.state(), self.request is not None and event.at > self.request.at + TTL
+        before, late = self.state(), self.request and event.is_after(self.request, TTL)
         if before == "closed" or not "A" <= event.grade <= min(event.min_grade, "C"):
             return
         if event.expires_at <= event.received_at:
@@ -194,17 +187,17 @@ class Track:
             self.remember(event)
             self.request, ended = None if asked and event.at >= asked.at else asked, "withdrawn"
         elif kind == "REQUESTED" and not had:
-            own = event.actor_type == "data_subject" and event.method.startswith(("wa_", "pref_centre"))
-            self.request = event if own or not self.negatives else asked
-        elif kind == "EXPIRED" and asked and event.at > asked.at + TTL:
+            is_own = event.actor_type == "data_subject" and event.method.startswith(("wa_", "pref_centre"))
+            self.request = event if is_own or not self.negatives else asked
+        elif kind == "EXPIRED" and asked and event.is_after(asked, TTL):
             self.request = None
         elif kind == "EXPIRED":
-            self.keep([grant for grant in self.grants if at(grant.expires_at) > event.at])
+            self.keep([grant for grant in self.grants if grant.expires_at > event.at])
             ended = "expired" if had else ended
         elif kind == "INVALIDATED":
             refs = json.loads(event.refs or "{}")
             named = {key: refs[key] for key in ("notice_id", "import_batch", "grant_id") if key in refs}.items()
-            left = [grant for grant in self.grants if not named <= grant.named().items()]
+            left = [grant for grant in self.grants if not named <= grant.names().items()]
             if len(left) < len(self.grants) or not named:
                 self.keep(left)
                 self.request, ended = None, "invalid"
@@ -214,213 +207,234 @@ class Track:
 class Person(dict[str, Track]):
     """The tracks of one person."""
 
-    def __missing__(self, purpose: str) -> Track:
-        self[purpose] = Track([self[name] for name in self if name.endswith("*") and covers(name, purpose)])
-        return self[purpose]
+    def track(self, purpose: str) -> Track:
+        """Of a purpose; when nothing has named it, a new one that knows what was said of wider scopes."""
+        return self.get(purpose) or Track(track for scope, track in self.items() if covers(scope, purpose))
 
     def apply(self, event: Event) -> tuple[str, str]:
         """States before and after of the purpose or scope that an event names."""
-        scope, before = event.purpose, self[event.purpose].state()
+        self[event.purpose] = track = self.track(event.purpose)
+        before = track.state()
         if event.event_type in POSITIVE:
-            self[scope].grant(event)
-        for name in self if event.event_type not in POSITIVE else ():
-            if name == scope or (scope.endswith("*") and covers(scope, name)):
-                self[name].other(event)
-        return before, self[scope].state()
+            track.grant(event)
+        else:
+            for inside in [self[name] for name in self if covers(event.purpose, name)]:
+                inside.other(event)
+        return before, track.state()
+
+
+class Rows:
+    """Some columns of a file whose rows are in the order of people and events, taken as these come by."""
+
+    def __init__(self, blocks: Iterable[list[bytes]], name: str, *columns: str) -> None:
+        rows: Iterator[Any]
+        if name.endswith("csv"):
+            rows = csv.reader(line.decode() for lines in blocks for line in lines)
+            header = next(rows)
+            pick, width = itemgetter(*map(header.index, columns)), len(header)
+            self.rows = map(pick, (row + [""] * (width - len(row)) for row in rows if row))
+        else:
+            rows = (row for lines in blocks for row in json.loads(b"[" + b",".join(lines) + b"]"))
+            self.rows = map(itemgetter(*columns), rows)
+        self.name, self.taken, self.next = name, 0, next(self.rows, None)
+
+    def take(self, owner: str) -> list[tuple[str, ...]]:
+        taken = []
+        while self.next and self.next[0] == owner:
+            taken.append(self.next)
+            self.next = next(self.rows, None)
+        self.taken += len(taken)
+        return taken
+
+
+class Report:
+    """What was looked at in a package, what was wrong with it, and what the package alone cannot show."""
+
+    def __init__(self, package: zipfile.ZipFile) -> None:
+        self.package, self.digests, self.notices, self.free = package, dict[str, str](), {"": ""}, dict[str, bool]()
+        self.kinds = dict[tuple[str, ...], int]()
+        self.seen, self.wrong, self.unverifiable = Counter[str](), defaultdict[str, list[str]](list), dict[str, str]()
+
+    def fail(self, check: str, where: object, finding: str) -> bool:
+        self.wrong[check].append(f"{where}: {finding}")
+        return False
+
+    @property
+    def verdict(self) -> str:
+        return "FAIL" if self.wrong else "PASS"
+
+    def lines(self) -> Iterator[str]:
+        for check in {**self.seen, **self.wrong}:
+            wrong = self.wrong.get(check, [])
+            yield f"{'FAIL' if wrong else 'PASS':<15}{check}: {self.seen[check]} checked, {len(wrong)} wrong"
+            yield from (f"{'':<15}- {finding}" for finding in wrong[:20])
+        yield from (f"{'NOT VERIFIABLE':<15}{check}: {why}" for check, why in self.unverifiable.items())
+        yield f"RESULT: {self.verdict}"
+
+    def read(self, name: str) -> Iterator[list[bytes]]:
+        """A file's lines, many at a time; afterwards `digests` has the hash of what was read."""
+        digest, rest, self.digests[name] = sha256(), b"", "unreadable"
+        try:
+            with self.package.open(name) as file:
+                while block := file.read(1 << 16):
+                    digest.update(block)
+                    *lines, rest = (rest + block).split(b"\n")
+                    yield lines
+            self.digests[name] = digest.hexdigest()
+        except (zipfile.BadZipFile, zlib.error, EOFError):
+            return
+        if rest:
+            yield [rest + b"\n"]  # a last line without an end: not canonical
+
+    def registries(self) -> None:
+        """What was shown to people, and which purposes need no consent by their newest version."""
+        purposes = map(json.loads, chain.from_iterable(self.read("registries/purposes.ndjson")))
+        for purpose in sorted(purposes, key=lambda purpose: int(purpose["version"])):
+            self.free[purpose["code"]] = not purpose["needs_consent"]
+        for notice in map(json.loads, chain.from_iterable(self.read("registries/notices.ndjson"))):
+            content = {key: notice[key] for key in notice.keys() - {"id", "hash", "effective_from"}}
+            self.notices[notice["id"]] = shown = sha256(canonical(content).encode()).hexdigest()
+            shown == notice["hash"] or self.fail("notices", notice["id"], "changed")
+        self.seen["notices"] = len(self.notices) - 1
+
+    def roots(self, key: Ed25519PublicKey, notes: list[str], size: int) -> dict[int, bytes]:
+        """What the key signed: the tree's root at each size."""
+        roots: dict[int, bytes] = {}
+        for note in notes:
+            body, _, signatures = note.rpartition("\n\n")
+            blobs = [base64.b64decode(line.rsplit(" ", 1)[1]) for line in signatures.splitlines()]
+            if any(is_signed(key, blob[4:], f"{body}\n".encode()) for blob in blobs):
+                roots[int(body.splitlines()[1])] = base64.b64decode(body.splitlines()[2])
+            else:
+                self.fail("checkpoints", "a checkpoint", "has a bad signature")
+        self.seen["checkpoints"] = len(notes)
+        size in roots or self.fail("checkpoints", size, "this size was never signed")
+        return roots
+
+    def ledger(self, size: int, roots: dict[int, bytes], digest: str | None) -> None:
+        """Events are sorted by person in a file, so that memory does not grow with the ledger."""
+        sorting = sqlite3.connect("")
+        sorting.execute("CREATE TABLE events (person, facts, kind)")
+        known = self.seen.copy()
+        del known["checkpoints"], known["notices"]
+        sorting.executemany("INSERT INTO events VALUES (?, ?, ?)", self.check_chain(size, roots))
+        if self.digests[CORES] == digest:
+            rows, kinds = sorting.execute("SELECT * FROM events ORDER BY person, rowid"), list(self.kinds)
+            data = {check: Rows(self.read(name), name, *columns) for check, name, *columns in ROWS}
+            for subject, each in groupby(rows, itemgetter(0)):
+                self.replay(subject, [Event(*facts.split("\x1f"), *kinds[kind]) for _, facts, kind in each], **data)
+            for check, left in data.items():
+                self.seen[check] = left.taken
+                left.next is None or self.fail(check, left.name, "out of order, or not in the ledger")
+        else:  # not the file that was signed: what was found in it means nothing
+            self.seen, self.wrong = known, defaultdict(list, files=[f"{CORES}: {CHANGED}"])
+        sorting.close()
+
+    def check_chain(self, size: int, roots: dict[int, bytes]) -> Iterator[tuple[str, str, int]]:
+        """Each event of a person, found to be canonical, to follow the one before and to lead to a signed root."""
+        seq, prev, recorded, flags, peaks, kinds = 0, "0" * 64, "", 0, list[bytes](), self.kinds
+        for seq, line in enumerate(chain.from_iterable(self.read(CORES)), start=1):
+            leaf = node = sha256(b"\x00" + line).digest()
+            half, core = seq, read_core(line)
+            while not half & 1:  # join the full halves of the tree
+                node, half = sha256(b"\x01" + peaks.pop() + node).digest(), half >> 1
+            peaks.append(node)
+            if seq in roots:
+                for left in peaks[-2::-1]:
+                    node = sha256(b"\x01" + left + node).digest()
+                node == roots.pop(seq) or self.fail("checkpoints", f"size {seq}", "another ledger was signed")
+            if core:
+                (core.seq == str(seq) and core.prev == prev) or self.fail("chain", f"event {seq}", "does not follow")
+                core.recorded_at >= recorded or self.fail("chain", f"event {seq}", "recorded before its predecessor")
+                shown = self.notices.get(core.notice_id)
+                shown == core.notice_hash or self.fail("notices", f"event {seq}", "another notice was shown")
+                recorded, flags = core.recorded_at, flags + core.clock_flags.count('"') // 2
+                if core.subject_id:
+                    kind = kinds.setdefault(shared(core), len(kinds))
+                    yield core.subject_id, "\x1f".join(own(core)), kind
+            core or self.fail("chain", f"event {seq}", "not canonical")
+            prev = leaf.hex()
+        seq == size or self.fail("chain", "the ledger", f"{seq} events where {size} were signed")
+        not roots or self.fail("checkpoints", f"sizes {sorted(roots)}", "the ledger is shorter than was signed")
+        self.seen.update({"clock flags": flags, "chain": seq})
+
+    def replay(self, subject: str, events: list[Event], states: Rows, sends: Rows, evidence: Rows) -> None:
+        """One person's history, against the proofs, the sends and the permissions said to be that person's."""
+        person, lacking = Person(), 0
+        said, sent = states.take(subject), sends.take(subject)
+        if sent:
+            self.judge(sent, person, None)
+        for number, event in enumerate(events, start=1):
+            before, after = person.apply(event)
+            event.number == str(number) or self.fail("chain", event.seq, "one before is missing")
+            is_so = before == event.prev_state and after == event.next_state
+            is_so or self.fail("replay", event.seq, f"leads to {after}")
+            proofs = evidence.take(event.event_id)
+            for _, salt, payload in proofs:
+                opened = sha256(b"\x02" + bytes.fromhex(salt) + payload.encode()).hexdigest()
+                opened == event.evidence_commit or self.fail("evidence", event.seq, "its evidence was changed")
+            lacking += (event.evidence_commit != "") - len(proofs)
+            if sent:
+                self.judge(sent, person, event)
+        heads = {"0", *(event.seq for event in events)} if sent else set()
+        for _, message, _, _, head, _ in sent:
+            head in heads or self.fail("sends", message, "names an event that is not the person's")
+        if said and lacking and not any(event.event_type == "ERASED" for event in events):
+            self.fail("evidence", subject, "evidence is missing")
+        for _, purpose, state, grant_seq in said:
+            track = person.track(purpose)
+            found = track.state(), track.standing.seq if track.standing else ""
+            found == (state, grant_seq) or self.fail("states", f"{subject} {purpose}", f"{found[0]} by the ledger")
+        self.seen["replay"] += len(events)
+
+    def judge(self, sends: list[tuple[str, ...]], person: Person, event: Event | None) -> None:
+        """The sends allowed when this was the person's newest event (or none was), and those that it forbade."""
+        for _, message, purpose, permit, head, at in sends:
+            if head == (event.seq if event else "0"):
+                track = person.track(purpose)
+                relied = track.standing and track.standing.seq == permit and at < track.standing.expires_at
+                good = track.state() not in ("withdrawn", "closed") if self.free.get(purpose) else relied
+                good or self.fail("sends", message, f"no valid consent behind it ({track.state()})")
+            if event and event.event_type in REVOKING and int(head) < int(event.seq) and at > event.recorded_at:
+                kept = not covers(event.purpose, purpose) or f'"{purpose}"' in event.kept
+                kept or self.fail("sends", message, f"sent although event {event.seq} forbade it")
 
 
 def is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
     try:
-        key.verify(signature, message)
+        return key.verify(signature, message) is None
     except InvalidSignature:
         return False
-    return True
-
-
-def read_note(note: str, key: Ed25519PublicKey) -> tuple[int, bytes] | None:
-    """Size and root of a signed note, or None when that key did not sign it."""
-    body, _, signatures = note.rpartition("\n\n")
-    blobs = [base64.b64decode(line.rsplit(" ", 1)[1]) for line in signatures.splitlines()]
-    if not any(is_signed(key, blob[4:], f"{body}\n".encode()) for blob in blobs):
-        return None
-    return int(body.splitlines()[1]), base64.b64decode(body.splitlines()[2])
-
-
-def digest_of(package: zipfile.ZipFile, name: str) -> str:
-    try:
-        with package.open(name) as file:
-            digest = sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
-    except (zipfile.BadZipFile, zlib.error, EOFError) as damaged:
-        return f"unreadable: {damaged}"
-
-
-def table(package: zipfile.ZipFile, name: str) -> Iterator[dict[str, Any]]:
-    with package.open(name) as file:
-        lines = io.TextIOWrapper(file, "utf-8", newline="")
-        yield from csv.DictReader(lines) if name.endswith("csv") else map(json.loads, lines)
-
-
-class Rows:
-    """A file whose rows are in the order of people and events, and taken as these come by."""
-
-    def __init__(self, package: zipfile.ZipFile, name: str) -> None:
-        self.rows = table(package, name)
-        self.next = next(self.rows, None)
-
-    def take(self, column: str, value: str) -> list[dict[str, Any]]:
-        taken = []
-        while self.next and self.next[column] == value:
-            taken.append(self.next)
-            self.next = next(self.rows, None)
-        return taken
-
-
-class Ledger:
-    """One pass over the sealed events in their order, then one over the people with all that is known of each."""
-
-    def __init__(self, package: zipfile.ZipFile, report: Report) -> None:
-        self.package, self.expect, self.seen, self.notices = package, report.expect, report.seen, {"": ""}
-        purposes = sorted(table(package, "registries/purposes.ndjson"), key=lambda purpose: int(purpose["version"]))
-        self.free = {purpose["code"]: not purpose["needs_consent"] for purpose in purposes}  # the newest counts
-        for notice in table(package, "registries/notices.ndjson"):
-            content = {key: notice[key] for key in notice.keys() - {"id", "hash", "effective_from"}}
-            self.notices[notice["id"]] = sha256(canonical(content).encode()).hexdigest()
-            self.expect("notices", self.notices[notice["id"]] == notice["hash"], notice["id"], "changed")
-        self.seen["notices"] = len(self.notices) - 1
-        files = ("data/consents.csv", "data/sends.csv", "subjects/evidence.ndjson")
-        self.states, self.sends, self.proofs = (Rows(package, name) for name in files)
-
-    def run(self, size: int, roots: dict[int, bytes]) -> None:
-        """Events are sorted by person in a file, so that memory does not grow with the ledger."""
-        sorting, person = sqlite3.connect(""), itemgetter(0)
-        sorting.execute("CREATE TABLE events (person, facts)")
-        sorting.executemany("INSERT INTO events VALUES (?, ?)", self.chain(size, roots))
-        for subject, events in groupby(sorting.execute("SELECT * FROM events ORDER BY person, rowid"), person):
-            self.replay(subject, [Event._make(facts.split("\x1f")) for _, facts in events])
-        sorting.close()
-        self.expect(
-            "states",
-            not self.states.next,
-            "data/consents.csv",
-            "out of order, or not in the ledger",
-        )
-        self.expect("sends", not self.sends.next, "data/sends.csv", "out of order, or not in the ledger")
-        self.expect("evidence", not self.proofs.next, "subjects/evidence.ndjson", "out of order, or not in the ledger")
-
-    def chain(self, size: int, roots: dict[int, bytes]) -> Iterator[tuple[str, str]]:
-        """Each event of a person, found to be canonical, to follow the one before and to lead to a signed root."""
-        expect, seq, prev, recorded, peaks = self.expect, 0, "0" * 64, "", list[bytes]()
-        with self.package.open("ledger/cores.ndjson") as lines:
-            for seq, line in enumerate(io.TextIOWrapper(lines, "utf-8", "backslashreplace", "\n"), start=1):
-                peaks.append(leaf := sha256(b"\x00" + line[:-1].encode()).digest())
-                for _ in range((seq & -seq).bit_length() - 1):  # join the full halves of the tree
-                    peaks[-2:] = [sha256(b"\x01" + peaks[-2] + peaks[-1]).digest()]
-                if seq in roots:
-                    root = reduce(lambda right, left: sha256(b"\x01" + left + right).digest(), reversed(peaks))
-                    expect("checkpoints", root == roots.pop(seq), f"size {seq}", "another ledger was signed")
-                if event := read_core(line):
-                    expect("chain", event.seq == str(seq) and event.prev == prev, seq, "does not follow")
-                    expect("chain", event.recorded_at >= recorded, seq, "recorded before its predecessor")
-                    shown = self.notices.get(event.notice_id)
-                    expect("notices", shown == event.notice_hash, seq, "another notice was shown")
-                    recorded = event.recorded_at
-                    self.seen["clock flags"] += event.clock_flags.count('"') // 2 if event.clock_flags else 0
-                    if event.subject_id:
-                        yield event.subject_id, "\x1f".join(event)
-                expect("chain", event, seq, "not canonical")
-                prev = leaf.hex()
-        expect("chain", seq == size, "the ledger", f"{seq} events where {size} were signed")
-        expect("checkpoints", not roots, f"sizes {sorted(roots)}", "the ledger is shorter than was signed")
-        self.seen["chain"] = seq
-
-    def replay(self, subject: str, events: list[Event]) -> None:
-        """One person's history, against the proofs, the sends and the permissions said to be that person's."""
-        person, proven, expect = Person(), 0, self.expect
-        states, sends = self.states.take("contact_id", subject), self.sends.take("contact_id", subject)
-        self.decide(person, "0", sends)
-        for number, event in enumerate(events, start=1):
-            before, after = person.apply(event)
-            expect("chain", event.subject_event_no == str(number), event.seq, "one before is missing")
-            expect("replay", before == event.prev_state and after == event.next_state, event.seq, f"leads to {after}")
-            for proof in self.proofs.take("event_id", event.event_id):
-                opened = sha256(b"\x02" + bytes.fromhex(proof["salt"]) + proof["payload"].encode()).hexdigest()
-                expect("evidence", opened == event.evidence_commit, event.seq, "its evidence was changed")
-                proven += 1
-            if sends:
-                self.decide(person, event.seq, sends)
-                self.forbid(event, sends)
-        heads = {"0", *(event.seq for event in events)}
-        for send in sends:
-            expect(
-                "sends", send["permit_head_seq"] in heads, send["message_id"], "names an event that is not the person's"
-            )
-        missing = sum(1 for event in events if event.evidence_commit) - proven
-        erased = any(event.event_type == "ERASED" for event in events)
-        expect("evidence", erased or not (states and missing), subject, "evidence is missing")
-        for row in states:
-            track = Person(person)[row["purpose"]]
-            found = track.state(), track.standing.seq if track.standing and not track.closed else ""
-            expect(
-                "states",
-                found == (row["state"], row["grant_seq"]),
-                f"{subject} {row['purpose']}",
-                f"{found[0]} by the ledger",
-            )
-        self.seen.update(replay=len(events), evidence=proven, states=len(states), sends=len(sends))
-
-    def decide(self, person: Person, head_seq: str, sends: list[dict[str, str]]) -> None:
-        """Look at each send that was allowed when the person's newest event was that one."""
-        for send in sends:
-            if send["permit_head_seq"] == head_seq:
-                track = Person(person)[send["purpose"]]  # a copy: looking leaves no trace
-                grant, state = track.standing, track.state()
-                relied = grant and grant.seq == send["permit_seq"] and send["permitted_at"] < grant.expires_at
-                good = state not in ("withdrawn", "closed") if self.free.get(send["purpose"]) else relied
-                self.expect("sends", good, send["message_id"], f"no valid consent behind it ({state})")
-
-    def forbid(self, event: Event, sends: list[dict[str, str]]) -> None:
-        for send in sends if event.event_type in REVOKING else ():
-            revoked = covers(event.purpose, send["purpose"]) and f'"{send["purpose"]}"' not in event.kept
-            late = int(send["permit_head_seq"]) < int(event.seq) and send["permitted_at"] > event.recorded_at
-            self.expect(
-                "sends", not (revoked and late), send["message_id"], f"sent although event {event.seq} forbade it"
-            )
 
 
 def verify(path: Path | str, fingerprint: str | None = None, checkpoint: str | None = None) -> Report:
     """The report on a package; `checkpoint` is the text of a note that somebody else kept."""
-    report = Report()
     with zipfile.ZipFile(path) as package:
-        raw, signature = package.read("manifest.json"), base64.b64decode(package.read("manifest.sig"))
+        report, raw, signature = Report(package), package.read("manifest.json"), package.read("manifest.sig")
         manifest = json.loads(raw)
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(manifest["public_key"]))
-        known = sha256(key.public_bytes_raw()).hexdigest()
+        known, files = sha256(key.public_bytes_raw()).hexdigest(), manifest["files"]
         names = {name for name in package.namelist() if not name.startswith("manifest.")}
         report.seen.update(files=len(names), key=1)
-        report.expect("key", fingerprint in (None, known), known, "the package is signed with another key")
-        report.expect("files", is_signed(key, signature, raw), "manifest.json", "changed, or signed with another key")
-        for name in names | manifest["files"].keys():
-            digest = digest_of(package, name) if name in names else "missing"
-            report.expect("files", digest == manifest["files"].get(name), name, "came, went or was changed")
+        fingerprint in (None, known) or report.fail("key", known, "the package is signed with another key")
+        signed = is_signed(key, base64.b64decode(signature), raw)
+        signed or report.fail("files", "manifest.json", "changed, or signed with another key")
+        for name in (names | files.keys()) - ({CORES} & names):
+            deque(report.read(name) if name in names else (), maxlen=0)
+            report.digests.get(name) == files.get(name, "") or report.fail("files", name, CHANGED)
         if not fingerprint:
             report.unverifiable["key"] = "give --fingerprint, learned by another way than this package"
         if not checkpoint:
             report.unverifiable["outside checkpoint"] = "give --checkpoint, a note that somebody else kept"
         if report.verdict == "PASS":
-            texts = [package.read(name).decode() for name in names if name.startswith("checkpoints/")]
-            notes = [read_note(text, key) for text in [*texts, *([checkpoint] if checkpoint else [])]]
-            roots = dict(note for note in notes if note)
-            report.seen["checkpoints"] = len(notes)
-            report.expect("checkpoints", all(notes), "a checkpoint", "has a bad signature")
-            report.expect("checkpoints", manifest["size"] in roots, manifest["size"], "this size was never signed")
-            Ledger(package, report).run(manifest["size"], roots)
+            notes = [package.read(name).decode() for name in names if name.startswith("checkpoints/")]
+            roots = report.roots(key, [*notes, checkpoint] if checkpoint else notes, manifest["size"])
+            report.registries()
+            report.ledger(manifest["size"], roots, files.get(CORES))
     return report
 
 
-def main() -> int:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Check a consent audit package offline.")
     parser.add_argument("package", type=Path)
     parser.add_argument("--fingerprint", help="of the organisation's key, learned by another way")
@@ -429,8 +443,4 @@ def main() -> int:
     kept = options.checkpoint.read_text("utf-8") if options.checkpoint else None
     report = verify(options.package, options.fingerprint, kept)
     sys.stdout.write("\n".join(report.lines()) + "\n")
-    return 0 if report.verdict == "PASS" else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report.verdict != "PASS")

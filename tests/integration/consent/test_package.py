@@ -275,6 +275,7 @@ async def test_one_byte_changed_in_any_file_is_found_and_named(office: Office) -
         report = office.check(write(office.folder / "changed.zip", files | {name: spoiled}))
         assert report.verdict == "FAIL", name
         assert any(name in finding for finding in report.wrong["files"]), name
+        assert (report.wrong.keys(), report.seen.keys()) == ({"files"}, {"files", "key"}), name
 
 
 async def test_a_damaged_archive_fails_instead_of_crashing(office: Office) -> None:
@@ -319,11 +320,20 @@ def _edited(events: list[dict[str, Any]]) -> bytes:
         (_edited, "chain"),
         (lambda events: _edited(events[:4] + events[5:]), "chain"),
         (lambda events: _edited(events)[: -len(_edited(events).splitlines()[-1]) - 1], "chain"),
+        (lambda events: _chained(events)[:-1], "chain"),
         (lambda events: _chained(events[:-1]), "checkpoints"),
         (lambda events: _chained(events[:4] + events[5:]), "checkpoints"),
         (lambda events: _chained([event | {"jurisdiction": "US"} for event in events]), "checkpoints"),
     ],
-    ids=["edited", "deleted", "tail cut", "tail cut and rechained", "deleted and rechained", "all rewritten"],
+    ids=[
+        "edited",
+        "deleted",
+        "tail cut",
+        "no end of the last line",
+        "tail cut and rechained",
+        "deleted and rechained",
+        "all rewritten",
+    ],
 )
 async def test_a_ledger_somebody_changed_fails_even_when_the_package_is_signed_again(
     office: Office, forge: Callable[[list[dict[str, Any]]], bytes], check: str

@@ -67,8 +67,9 @@ def core_of(told: Event, number: int) -> verify.Event:
     }
     if told.expires_at is not None:
         core |= {"grade": told.grade.value, "min_grade": told.min_grade.value, "expires_at": timestamp(told.expires_at)}
-    facts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in core.items()}
-    return verify.Event(**(dict.fromkeys(verify.Event._fields, "") | facts))
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in core.items()}
+    facts = verify.Facts(**(dict.fromkeys(verify.Facts._fields, "") | texts))
+    return verify.Event(*verify.own(facts), *verify.shared(facts))
 
 
 @settings(max_examples=150, deadline=None)
@@ -82,8 +83,8 @@ def test_two_programs_read_the_same_history_the_same_way(history: list[Event]) -
         assert person.apply(core_of(each, number)) == (change.before, change.after)
 
     for purpose, permission in fold.permissions().items():
-        standing = person[purpose].standing
-        assert person[purpose].state() == permission.state
+        standing = person.track(purpose).standing
+        assert person.track(purpose).state() == permission.state
         if permission.grant_id is not None:
             assert standing is not None
             assert standing.event_id == str(permission.grant_id)
@@ -100,7 +101,7 @@ def test_two_programs_agree_on_ties_and_on_the_tolerance(apart: int, source: str
         for number, each in enumerate(order, start=1):
             fold.apply(each)
             person.apply(core_of(each, number))
-        assert person["marketing"].state() == fold.state("marketing")
+        assert person.track("marketing").state() == fold.state("marketing")
 
 
 def test_the_better_grant_stands_whichever_came_first() -> None:
@@ -111,7 +112,7 @@ def test_the_better_grant_stands_whichever_came_first() -> None:
     for number, each in enumerate((good, weak), start=1):
         person.apply(core_of(structs.replace(each, **lasting), number))
 
-    standing = person["marketing"].standing
+    standing = person.track("marketing").standing
     assert standing is not None
     assert standing.event_id == str(good.event_id)
 
@@ -138,7 +139,7 @@ def sealed_core(text: str = "web", **changes: Any) -> str:
         "subject_event_no": 1,
         "tenant_id": "t",
     }
-    return seal(Core(**(facts | changes)))[0] + "\n"
+    return seal(Core(**(facts | changes)))[0]
 
 
 def test_the_verifier_knows_every_field_of_a_core() -> None:
@@ -153,7 +154,7 @@ def test_every_sealed_core_is_read_as_it_was_written(text: str) -> None:
     except UnicodeEncodeError:  # half of a surrogate pair is no text
         return
 
-    event = verify.read_core(line)
+    event = verify.read_core(line.encode())
 
     assert event is not None
     said = json.loads(line)
@@ -181,16 +182,14 @@ def test_every_sealed_core_is_read_as_it_was_written(text: str) -> None:
         ('"tenant_id":"t"', '"tenant_id":"t","unknown":"x"'),
         ('"tenant_id":"t"', '"tenant_id":"t",'),
         ("Z", "+00:00"),
-        ("}\n", "}"),
-        ("}\n", "}\n\n"),
+        ('"t"}', '"t"}\n'),
+        ('"t"}', '"t"} '),
     ],
 )
 def test_any_other_text_of_the_same_facts_is_not_canonical(before: str, after: str) -> None:
     line = sealed_core()
-    changed = (
-        line.replace(before, after) if after else line.replace(before, "").replace("}\n", "," + before[:-1] + "}\n")
-    )
+    changed = line.replace(before, after) if after else line.replace(before, "")[:-1] + f",{before[:-1]}}}"
 
-    assert verify.read_core(line) is not None
+    assert verify.read_core(line.encode()) is not None
     assert changed != line
-    assert verify.read_core(changed) is None
+    assert verify.read_core(changed.encode()) is None
