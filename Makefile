@@ -20,7 +20,7 @@ up: install ## Start the installation: API, worker, dashboard
 	@$(BIN)/kairan up $(ARGS)
 
 test: install ## Run all tests (make test ARGS="tests/unit -x")
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint test ## Everything CI runs: format, lint, types, import contracts, tests
 

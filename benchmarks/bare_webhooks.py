@@ -4,6 +4,7 @@ from litestar import Litestar
 
 from api.app import Wiring, create_app
 from api.ingest import Ingest
+from core.collector import look_seldom
 from core.settings import get_settings
 
 
@@ -21,4 +22,5 @@ def app() -> Litestar:
         made.state.ingest = NoStore(kept.sessions, kept.ringer)
 
     made.on_startup.append(open_door)
+    look_seldom()
     return made

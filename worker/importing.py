@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from core import queue
@@ -27,6 +27,8 @@ from worker.parts import Parts
 log = structlog.get_logger()
 
 LOOK_S = 0.5  # while a file is read: how often its progress is written down
+GIVE_WAY = "500ms"  # below the second after which PostgreSQL ends one of two that wait for each other
+IN_THE_WAY = frozenset({"55P03", "40P01"})  # the lock was not to be had in time, or two waited for each other
 
 
 async def run_import(ctx: dict[str, Any], import_id: str) -> int:
@@ -153,16 +155,26 @@ async def _finish(parts: Parts, import_id: UUID, status: ImportStatus, error: st
 
 
 async def _undo(parts: Parts, import_id: UUID) -> int:
-    """Take an import back, some people at a time; returns how many steps it took."""
+    """Take an import back, some people at a time; returns how many steps it took.
+
+    Deleting people locks what belongs to them before themselves, the other way round than everybody else does: so it
+    is the one that gives way, before the database would choose between it and somebody's withdrawal.
+    """
     steps = 0
     while True:
-        async with parts.sessions.begin() as session:
-            job = await imports.get(session, import_id, lock=True)
-            if not await imports.undo_some(session, job):
-                job.status = ImportStatus.UNDONE
-                log.info("import.undone", import_id=str(import_id), **(job.undone or {}))
-                return steps
-        steps += 1
+        try:
+            async with parts.sessions.begin() as session:
+                await session.execute(text(f"SET LOCAL lock_timeout = '{GIVE_WAY}'"))
+                job = await imports.get(session, import_id, lock=True)
+                if not await imports.undo_some(session, job):
+                    job.status = ImportStatus.UNDONE
+                    log.info("import.undone", import_id=str(import_id), **(job.undone or {}))
+                    return steps
+            steps += 1
+        except DBAPIError as busy:
+            if getattr(busy.orig, "sqlstate", None) not in IN_THE_WAY:
+                raise
+            await asyncio.sleep(LOOK_S)
 
 
 async def ring_imports(ctx: dict[str, Any]) -> None:

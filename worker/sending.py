@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select, true
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import live, queue
@@ -125,10 +125,13 @@ async def _lanes(session: AsyncSession, sender: Sender) -> list[Lane]:
     )
     lanes = [Lane(None, None)] if alone is not None else []
     going = (Campaign.sender_id == sender.id, Campaign.status == CampaignStatus.SENDING)
-    theirs = (Message.campaign_id == Campaign.id, canary.may_be_sent())
-    first_due = select(Message.id).where(*due, *theirs).order_by(*in_order).limit(1).correlate(Campaign).lateral()
+    theirs = select(Message.priority).where(*due, Message.campaign_id == Campaign.id)
+    first = theirs.order_by(*in_order).limit(1).correlate(Campaign).lateral("first")
     rows = await session.execute(
-        select(Campaign.id, Campaign.messages_per_minute).join(first_due, true()).where(*going).order_by(Campaign.id)
+        select(Campaign.id, Campaign.messages_per_minute)
+        .join(first, canary.may_be_sent(first.c.priority))
+        .where(*going)
+        .order_by(Campaign.id)
     )
     return lanes + [Lane(campaign_id, pace) for campaign_id, pace in rows]
 

@@ -198,6 +198,6 @@ async def slice_is_out(session: AsyncSession, campaign_id: UUID) -> bool:
     return await session.scalar(unsent) is None
 
 
-def may_be_sent() -> ColumnElement[bool]:
-    """Whether a message's campaign lets it out: all of it, or the slice while the rest waits."""
-    return or_(Campaign.rest_waits.is_(False), Message.priority == CANARY_PRIORITY)
+def may_be_sent(priority: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a campaign lets a message of this priority out: any, or the slice's while the rest waits."""
+    return or_(Campaign.rest_waits.is_(False), priority <= CANARY_PRIORITY)

@@ -30,7 +30,7 @@ from core.whatsapp.webhooks import Parsed
 log = structlog.get_logger()
 
 LOCK_TIMEOUT = "2s"
-LOCK_NOT_AVAILABLE = "55P03"
+WAITED_TOO_LONG = frozenset({"55P03", "40P01"})  # for a lock, or for somebody who waited for this one
 TRIES = 3
 BATCH_PARKED = 1000
 STOPPED_MARKETING = 131050
@@ -69,7 +69,7 @@ async def store_with_withdrawals(
             if attempt == TRIES:
                 raise
         except DBAPIError as waited:
-            if getattr(waited.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            if getattr(waited.orig, "sqlstate", None) not in WAITED_TOO_LONG:
                 raise
             break
     async with transactions() as session:

@@ -26,8 +26,8 @@ CREATE OR REPLACE FUNCTION draw(salt text, campaign uuid, contact uuid) RETURNS 
 $$
 """
 
-# The few parents are locked as a foreign key locks them. The many contacts are not: whoever deletes one, which the
-# application never does, waits for the inserts under way instead.
+# The few parents are locked as a foreign key locks them. The many contacts are not: whoever deletes one, which only
+# taking an import back does, waits for the inserts under way instead.
 TRIGGERS = """
 CREATE FUNCTION refuse_orphans() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

@@ -18,7 +18,8 @@ def test_the_example_of_settings_shows_the_defaults() -> None:
     shown = dict(re.findall(r"^#KAIRAN_(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     examples = {"DATABASE_URL", "VALKEY_URL", "PUBLIC_URL"}  # these show a value, their default is empty
 
-    defaults = {name.upper(): str(field.default) for name, field in Settings.model_fields.items()}
+    fields = {name.upper(): field.default for name, field in Settings.model_fields.items()}
+    defaults = {name: "" if default is None else str(default) for name, default in fields.items()}
 
     assert {name: value for name, value in shown.items() if name not in examples} == {
         name: value for name, value in defaults.items() if name not in examples
