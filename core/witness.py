@@ -9,7 +9,7 @@ The files grow forward only, and are on the disk before anything relies on them.
 import fcntl
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from core.errors import SettingsError
 log = structlog.get_logger()
 
 _MARK, _JOURNAL, _LOCK = "witness.json", "refusals.jsonl", ".witness.lock"
+_MEANWHILE = "refused-meanwhile"
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -51,6 +52,11 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     contact_id: str | None = None
     cause: str | None = None
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it says, and of which record: one record may refuse several addresses."""
+        return self.kind, self.seq, self.leaf_hash, self.scope, self.contact_id, self.refs
+
 
 _MARKS = msgspec.json.Decoder(Mark)
 _LINES = msgspec.json.Decoder(Line)
@@ -69,16 +75,13 @@ class Witness:
         path = self._folder / _MARK
         try:
             found = path.stat()
+            seen = (found.st_ino, found.st_mtime_ns, found.st_size)
+            if seen != self._seen:
+                self._mark, self._seen = _MARKS.decode(path.read_bytes()), seen
         except FileNotFoundError:
             self._seen = self._mark = None
-            return None
-        seen = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if seen != self._seen:
-            try:
-                self._mark = _MARKS.decode(path.read_bytes())
-            except msgspec.DecodeError as damaged:
-                raise SettingsError(f"{path} is damaged: restore it from a copy of the keys") from damaged
-            self._seen = seen
+        except msgspec.DecodeError as damaged:
+            raise SettingsError(f"{path} is damaged: restore it from a copy of the keys") from damaged
         return self._mark
 
     def advance(self, mark: Mark) -> bool:
@@ -91,14 +94,30 @@ class Witness:
             return True
 
     def accept(self, mark: Mark) -> Path | None:
-        """Remember another ledger from now on; the mark of the one before is kept under the name that is returned."""
+        """Remember another ledger from now on; the mark of the one before is kept under the name that is returned.
+
+        There is a mark at every instant, also when the disk is full or the process dies in here.
+        """
         with self._alone():
             before, kept = self.latest(), None
             if before is not None:
                 kept = self._folder / f"witness-{before.size}-{before.root[:12]}.json"
-                (self._folder / _MARK).replace(kept)
+                with suppress(FileExistsError):
+                    os.link(self._folder / _MARK, kept)
             self._put(mark)
             return kept
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the journal may name people whom the ledger that was signed last does not know of."""
+        return (self._folder / _MEANWHILE).exists()
+
+    def has_more_now(self, more: bool) -> None:
+        if more:
+            (self._folder / _MEANWHILE).touch(0o600)
+        else:
+            (self._folder / _MEANWHILE).unlink(missing_ok=True)
+        self._sync_folder()
 
     def append(self, lines: Iterable[Line]) -> None:
         """Add lines to the journal, on the disk when this returns."""
@@ -109,13 +128,12 @@ class Witness:
             size = os.fstat(handle).st_size
             if size and os.pread(handle, 1, size - 1) != b"\n":
                 text = b"\n" + text  # a crash left half a line behind; it was never relied on
-            os.write(handle, text)
-            os.fsync(handle)
+            _write(handle, text)
         self._sync_folder()
 
     def lines(self) -> Iterator[Line]:
-        """Every whole line in its order, each record once."""
-        path, known = self._folder / _JOURNAL, set[tuple[int, str, str]]()
+        """Every whole line in its order, each once."""
+        path, known = self._folder / _JOURNAL, set[tuple[object, ...]]()
         if not path.exists():
             return
         with path.open("rb") as file:
@@ -125,9 +143,8 @@ class Witness:
                 except msgspec.DecodeError:  # the half line of a crash: its whole one follows
                     log.warning("witness.half_line", file=_JOURNAL, line=number)
                     continue
-                key = (line.seq, line.leaf_hash, line.scope)
-                if key not in known:
-                    known.add(key)
+                if line.key not in known:
+                    known.add(line.key)
                     yield line
 
     @contextmanager
@@ -147,11 +164,17 @@ class Witness:
     def _put(self, mark: Mark) -> None:
         unfinished = self._folder / f"{_MARK}.new"
         with self._opened(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY) as handle:
-            os.write(handle, msgspec.json.encode(mark) + b"\n")
-            os.fsync(handle)
+            _write(handle, msgspec.json.encode(mark) + b"\n")
         unfinished.replace(self._folder / _MARK)
         self._sync_folder()
 
     def _sync_folder(self) -> None:
         with self._opened(self._folder, os.O_RDONLY) as handle:
             os.fsync(handle)
+
+
+def _write(handle: int, text: bytes) -> None:
+    """All of it, on the disk when this returns; raises OSError when there is no room for the rest."""
+    while text:
+        text = text[os.write(handle, text) :]
+    os.fsync(handle)

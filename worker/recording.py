@@ -78,7 +78,8 @@ async def sign_checkpoint(ctx: dict[str, Any]) -> None:
     """
     parts: Parts = ctx["parts"]
     async with transaction(parts.sessions, parts.doorbell) as session:
-        if await recovery.watch(session, parts.keyring, now=utc_now()) is not None:
+        fork = await recovery.watch(session, parts.keyring, now=utc_now())
+        if fork is not None:
             return
         signed = await ledger.checkpoint(session, parts.keyring)
     if signed is not None:
@@ -91,7 +92,9 @@ async def watch_ledger(ctx: dict[str, Any]) -> None:
     """Hold the ledger against what was signed last; a restored backup pauses what needs a consent."""
     parts: Parts = ctx["parts"]
     async with transaction(parts.sessions, parts.doorbell) as session:
-        await recovery.watch(session, parts.keyring, now=utc_now())
+        fork = await recovery.watch(session, parts.keyring, now=utc_now())
+        if fork is not None:
+            await recovery.remember_meanwhile(session, parts.keyring, fork)
 
 
 async def verify_ledger(ctx: dict[str, Any]) -> bool:

@@ -25,6 +25,8 @@ from core.statuses import MessageKind, SkipReason
 from core.witness import Mark
 
 BATCH = 50  # contacts one transaction may hold while their requests are out
+# Sent without a person at hand: a restored database has them queued again although they were sent.
+_BY_THEMSELVES = frozenset({MessageKind.CAMPAIGN, MessageKind.TRIGGERED})
 LIFETIME_S = 0.25  # from the decision to the start of the request
 SERVICE_WINDOW = timedelta(hours=24)  # the provider's customer service window for free-form replies
 _MINT = object()
@@ -120,7 +122,7 @@ async def permits(
         for number, request in enumerate(requests, start=1):
             row = facts.get(number)
             reason = SkipReason.TENURE_CLOSED if row is None else _refusal(request, row, suppressed, now or row.at)
-            if row is not None and row.needs_consent and row.is_forked:
+            if row is not None and row.is_forked and (row.needs_consent or request.kind in _BY_THEMSELVES):
                 refused.append(Refusal(request.message_id, SkipReason.LEDGER_MISMATCH, waits=True))
             elif row is None or reason is not None:
                 refused.append(Refusal(request.message_id, reason or SkipReason.TENURE_CLOSED))
@@ -158,7 +160,8 @@ _FACTS = """
            clock_timestamp() AS at,
            (SELECT h.recorded_at > clock_timestamp() + interval '60 seconds' FROM consent_chain h WHERE h.name = 'main')
                AS clock_is_behind,
-           $6::bigint IS NOT NULL AND NOT EXISTS (
+           EXISTS (SELECT FROM ledger_forks f WHERE f.closed_at IS NULL)
+           OR $6::bigint IS NOT NULL AND NOT EXISTS (
                SELECT FROM consent_events s WHERE s.seq = $6::bigint AND s.leaf_hash = $7::text) AS is_forked
       FROM unnest($1::uuid[], $2::text[], $3::text[])
            WITH ORDINALITY AS asked (contact_id, purpose, scopes, number)
@@ -205,7 +208,7 @@ class Facts(msgspec.Struct, frozen=True):
     is_in_ledger: bool
     at: datetime
     clock_is_behind: bool | None
-    is_forked: bool  # this is not the ledger that was signed last
+    is_forked: bool  # this is not the ledger that was signed last, or nobody has decided about one that was not
 
 
 async def _facts(connection: Driver, requests: Sequence[SendRequest], signed: Mark | None) -> dict[int, Facts]:

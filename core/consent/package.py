@@ -35,6 +35,7 @@ from core.models import (
     ConsentEvidence,
     Contact,
     ContactAddress,
+    LedgerFork,
     Message,
 )
 from core.statuses import DeliveryStatus
@@ -165,6 +166,10 @@ def _plain(filters: AuditFilters) -> dict[str, object]:
 
 
 async def _checkpoint(session: AsyncSession, keyring: Keyring, as_of_seq: int | None) -> Checkpoint:
+    if await session.scalar(select(LedgerFork.id).where(LedgerFork.closed_at.is_(None))) is not None:
+        raise RuleViolation(
+            "the database was restored and nobody has decided about it yet: nothing is signed until then"
+        )
     if as_of_seq is None:
         found = await ledger.checkpoint(session, keyring)
     else:

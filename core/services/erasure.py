@@ -107,9 +107,11 @@ async def erase(
         refs = await stored.address_refs(session, [each], keyring)
         asked = [ref for versions in refs.get(each, []) for ref in versions]
         erased.counts["form_requests"] = await forms.forget_person(session, each, asked)
+        until = await holding.due(session, await session.get_one(Contact, each), settings=settings, now=now)
         await _seal(session, each, actor, keyring, settings, now, request_id, reason, erased)
         await _remember(session, each, [ref for ref, *_ in refs.get(each, [])], keyring, now, erased)
-        await _hold_back(session, each, keyring, settings, now, erased)
+        if until is not None:
+            await _hold_back(session, each, until, keyring, settings, now, erased)
         await _particulars(session, each, now, erased)
         counted.update(erased.counts)
         counted.update({f"kept {name}": count for name, count in erased.kept.items()})
@@ -130,13 +132,16 @@ async def _remember(
 
 
 async def _hold_back(
-    session: AsyncSession, contact_id: UUID, keyring: Keyring, settings: Settings, now: datetime, erased: Erased
+    session: AsyncSession,
+    contact_id: UUID,
+    until: datetime,
+    keyring: Keyring,
+    settings: Settings,
+    now: datetime,
+    erased: Erased,
 ) -> None:
     """Where the country's rule demands it, seal evidence and addresses before they go."""
     contact = await session.get_one(Contact, contact_id, populate_existing=True)
-    until = await holding.due(session, contact, settings=settings, now=now)
-    if until is None:
-        return
     erased.held = await holding.hold(session, contact, until, keyring=keyring, settings=settings, now=now)
     erased.kept |= {"sealed_evidence": erased.held.evidence, "sealed_addresses": erased.held.addresses}
 

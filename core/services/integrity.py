@@ -98,10 +98,10 @@ async def verify(session: AsyncSession, keyring: Keyring) -> LedgerCheck:
     A permission the ledger does not lead to is put right, and told.
     """
     began = time.monotonic()
-    head = (await session.scalars(select(ChainHead))).one()
-    size, name = head.seq, ledger.origin(head.installation_id)
-    checkpoints = list(await session.scalars(select(Checkpoint).order_by(Checkpoint.size)))
     mark = keyring.witness.latest()  # outside the database, so that a restored one cannot agree with itself
+    checkpoints = list(await session.scalars(select(Checkpoint).order_by(Checkpoint.size)))
+    head = (await session.scalars(select(ChainHead))).one()  # last: what was signed so far is in it
+    size, name = head.seq, ledger.origin(head.installation_id)
     walk = _Walk({each.size: each.root for each in checkpoints} | ({mark.size: mark.root} if mark else {}))
     for each in checkpoints:
         if not keyring.signed_by_us(each.note, name) or f"\n{each.size}\n" not in each.note:

@@ -3,10 +3,11 @@
 The ledger is held against the witness that lies outside the database (`core.witness`). Where it is shorter, or another
 one, everything that needs a consent waits, withdrawals are taken as always, and a person decides: restore a newer
 backup, or recover. Recovering erases again who was erased, refuses again who said stop, says so in the ledger, and
-lets sending go on from there. What else stood in the lost records is lost.
+takes the ledger as it is from then on; campaigns stay paused until somebody resumes them. What else stood in the lost
+records is lost.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -14,7 +15,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
@@ -34,11 +35,10 @@ from core.models import (
     DataRequest,
     Erasure,
     LedgerFork,
-    Purpose,
     Suppression,
 )
 from core.queue import Ringer
-from core.services import breakers, erasure, people
+from core.services import erasure, people
 from core.services.imports_erased import GONE
 from core.services.people import Actor
 from core.settings import Settings
@@ -55,6 +55,13 @@ _WHAT_TO_DO = (
     "Nothing that needs a consent is sent until somebody decides; withdrawals are recorded as always."
     " Restore a newer backup if there is one; otherwise recover, on the page Ledger and audits or with"
     " kairan ledger recover."
+)
+
+
+_MEANWHILE = "The ledger is the one that was signed last, but it lacks people who were refused while it was away."
+_AFTERWARDS = (
+    "The database was restored. What was sent after the backup was made is queued in it again: compare with the"
+    " provider's figures, then cancel the campaign, or resume it when nothing of it had been sent."
 )
 
 
@@ -83,19 +90,27 @@ async def open_fork(session: AsyncSession) -> LedgerFork | None:
 async def watch(session: AsyncSession, keyring: Keyring, *, now: datetime) -> LedgerFork | None:
     """Hold the ledger against the witness; the fork that is open, and with it paused campaigns, or None.
 
-    A fork is closed again when the right database is back.
+    A fork is closed again when the right database is back and refuses whom the other one refused meanwhile. Who has an
+    older witness than the one that opened it does not close it.
     """
     mark = keyring.witness.latest()
-    wrong = await differs(session, mark)
-    fork = await open_fork(session)
-    if mark is None or (wrong is None and fork is None):
-        return fork
+    if mark is None:
+        return await open_fork(session)
+    if await differs(session, mark) is None and await open_fork(session) is None and not keyring.witness.has_more:
+        return None
     await session.execute(_FORK_LOCK)
-    fork = await open_fork(session)
+    mark, fork = keyring.witness.latest() or mark, await open_fork(session)  # somebody may have recovered meanwhile
+    wrong = await differs(session, mark)
+    if wrong is None and fork is not None and mark.size < fork.signed_size:
+        return fork
     if wrong is None:
+        missing = await _missing(session, keyring, mark, _MEANWHILE)
+        wrong = missing.reason if missing.erase or missing.refuse else None
+    if wrong is None:
+        keyring.witness.has_more_now(False)
         if fork is not None:
             fork.closed_at, fork.facts = now, {"outcome": "the ledger is the one that was signed again"}
-            await _resume(session)
+            await _leave_to_people(session)
             log.info("ledger.agrees", size=mark.size)
         return None
     if fork is None:
@@ -113,19 +128,19 @@ async def watch(session: AsyncSession, keyring: Keyring, *, now: datetime) -> Le
 
 async def _pause(session: AsyncSession, fork: LedgerFork, now: datetime) -> None:
     """Pause what would otherwise stand still without a word: the gate lets none of it through."""
-    needing = select(Purpose.code).where(Purpose.needs_consent, Purpose.retired_at.is_(None))
     going = (CampaignStatus.SENDING, CampaignStatus.EXPANDING)
-    chosen = select(Campaign).where(Campaign.status.in_(going), Campaign.purpose.in_(needing)).order_by(Campaign.id)
+    chosen = select(Campaign).where(Campaign.status.in_(going)).order_by(Campaign.id)
     for campaign in await session.scalars(chosen.with_for_update()):
         campaign.status, campaign.paused_at = CampaignStatus.PAUSED, now
         campaign.pause_reason, campaign.pause_code = fork.reason, PAUSED
         log.warning("campaign.stopped", campaign_id=str(campaign.id), code=PAUSED)
 
 
-async def _resume(session: AsyncSession) -> None:
+async def _leave_to_people(session: AsyncSession) -> None:
+    """Campaigns stay paused: what they sent after the backup was made is queued in it, and would go out twice."""
     stopped = select(Campaign).where(Campaign.pause_code == PAUSED, Campaign.status == CampaignStatus.PAUSED)
     for campaign in await session.scalars(stopped.order_by(Campaign.id).with_for_update()):
-        breakers.resume_campaign(session, campaign)
+        campaign.pause_code, campaign.pause_reason = None, _AFTERWARDS
 
 
 async def remember(session: AsyncSession, keyring: Keyring, size: int) -> None:
@@ -137,8 +152,23 @@ async def remember(session: AsyncSession, keyring: Keyring, size: int) -> None:
     since = before.size if before is not None else 0
     if since < size:
         signed = (await session.scalars(select(Checkpoint).where(Checkpoint.size == size))).one()
-        keyring.witness.append(await _news(session, since, size))
+        async for lines in _news(session, since, size):
+            keyring.witness.append(lines)
         keyring.witness.advance(await _mark(session, signed))
+
+
+async def remember_meanwhile(session: AsyncSession, keyring: Keyring, fork: LedgerFork) -> None:
+    """Write outside whom a ledger refuses that is not the right one: the right one may come back without them."""
+    size = (await session.scalars(select(ChainHead.seq))).one()
+    if size > fork.found_size:
+        keyring.witness.has_more_now(True)
+        await _append_new(session, keyring, fork.found_size, size)
+
+
+async def _append_new(session: AsyncSession, keyring: Keyring, since: int, size: int) -> None:
+    written = {line.key for line in keyring.witness.lines()}
+    async for lines in _news(session, since, size):
+        keyring.witness.append(line for line in lines if line.key not in written)
 
 
 async def _mark(session: AsyncSession, signed: Checkpoint) -> Mark:
@@ -148,7 +178,13 @@ async def _mark(session: AsyncSession, signed: Checkpoint) -> Mark:
     return Mark(signed.size, signed.root, leaf, name, signed.note, timestamp(signed.created_at))
 
 
-async def _news(session: AsyncSession, since: int, until: int) -> list[Line]:
+async def _news(session: AsyncSession, since: int, until: int) -> AsyncIterator[list[Line]]:
+    """Who is refused by the records after `since`, some thousand records at a time."""
+    for start in range(since, until, _PAGE):
+        yield await _refused_by(session, start, min(until, start + _PAGE))
+
+
+async def _refused_by(session: AsyncSession, since: int, until: int) -> list[Line]:
     gone = select(Erasure).where(Erasure.seq > since, Erasure.seq <= until).order_by(Erasure.seq)
     lines = [
         Line(
@@ -213,15 +249,20 @@ class Plan:
 
 
 async def plan(session: AsyncSession, keyring: Keyring) -> Plan:
-    """What is to be done; raises Conflict when the ledger is the one that was signed last."""
+    """What is to be done; raises Conflict when the ledger is the one that was signed last and lacks nobody."""
     mark = keyring.witness.latest()
-    wrong = await differs(session, mark)
-    if mark is None or wrong is None:
-        if await open_fork(session) is not None:
-            raise Conflict("this process has other keys than the worker: give it the same DATA_DIR/keys")
+    wrong, fork = await differs(session, mark), await open_fork(session)
+    if mark is None or (fork is not None and mark.size < fork.signed_size):
+        raise Conflict("this process has other keys than the worker: give it the same DATA_DIR/keys")
+    if wrong is None and fork is None:
         raise Conflict("the ledger is the one that was signed last: there is nothing to recover")
+    return await _missing(session, keyring, mark, wrong or _MEANWHILE)
+
+
+async def _missing(session: AsyncSession, keyring: Keyring, mark: Mark, reason: str) -> Plan:
+    """Whom the journal names and this database does not keep to."""
     size = (await session.scalars(select(ChainHead.seq))).one()
-    found = Plan(size, mark.size, mark.signed_at, wrong)
+    found = Plan(size, mark.size, mark.signed_at, reason)
     journal = keyring.witness.lines()
     while lines := list(islice(journal, _PAGE)):
         await _sort(session, lines, found)
@@ -248,12 +289,22 @@ async def _sort(session: AsyncSession, lines: Sequence[Line], found: Plan) -> No
             )
         )
     }
+    lifted = {
+        (row.ref, row.scope): row.at
+        for row in await session.execute(
+            select(Suppression.ref, Suppression.scope, func.max(Suppression.lifted_at).label("at"))
+            .where(stored.among(Suppression.ref, refs), Suppression.lifted_at.is_not(None))
+            .group_by(Suppression.ref, Suppression.scope)
+        )
+    }
     named = {line.contact_id for line in found.erase}
     for line in lost:
         if line.contact_id and line.contact_id not in named and UUID(line.contact_id) in alive:
             named.add(line.contact_id)
             found.erase.append(line)
-        if any((ref, line.scope) not in live for ref, _ in line.refs):
+        at = datetime.fromisoformat(line.at)
+        begun_again = any(lifted.get((ref, line.scope), at) > at for ref, _ in line.refs)  # by the person, here
+        if not begun_again and any((ref, line.scope) not in live for ref, _ in line.refs):
             found.refuse.append(line)
 
 
@@ -327,9 +378,11 @@ async def _accept(
 ) -> None:
     """Refuse the numbers, seal that this was done, and take the ledger as it is now for the right one."""
     await session.execute(_FORK_LOCK)
-    mark = keyring.witness.latest()
-    if mark is None or await differs(session, mark) is None:
+    mark, fork = keyring.witness.latest(), await open_fork(session)
+    if mark is None or (fork is None and await differs(session, mark) is None):
         raise Conflict("somebody else has just recovered it")
+    size = (await session.scalars(select(ChainHead.seq))).one()
+    await _append_new(session, keyring, 0, size)  # it may have gone on by itself; before its head is held
     event = await record_system(
         session,
         EventType.RECOVERY,
@@ -352,17 +405,16 @@ async def _accept(
         raise Conflict("the ledger is empty")
     await session.refresh(signed)
     facts: dict[str, Any] = {"erased": found.erased, "refused": found.numbers, "seq": event.seq}
-    fork = await open_fork(session)
     if fork is not None:
         fork.closed_at, fork.closed_by, fork.facts = now, actor.user_id, facts
-    await _resume(session)
+    await _leave_to_people(session)
     facts |= {"found_size": found.found_size, "signed_size": mark.size}
     await people.note(session, actor, "ledger.recovered", "ledger", reason=reason, **facts)
     # Before the commit: a crash in between leaves a witness this ledger does not have, which pauses everything again.
-    written = {(line.seq, line.leaf_hash) for line in keyring.witness.lines()}
-    news = await _news(session, 0, signed.size)  # this ledger may have gone on by itself before it was accepted
-    keyring.witness.append(line for line in news if (line.seq, line.leaf_hash) not in written)
+    async for lines in _news(session, size, signed.size):
+        keyring.witness.append(lines)
     keyring.witness.accept(await _mark(session, signed))
+    keyring.witness.has_more_now(False)
 
 
 async def _refuse_again(session: AsyncSession, lines: Iterable[Line], event: ledger.SealedEvent) -> None:

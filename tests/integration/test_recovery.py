@@ -32,14 +32,15 @@ class Backups:
     def __init__(self, postgres: EmbeddedPostgres, url: str) -> None:
         self.postgres, self.name = postgres, urlsplit(url).path.lstrip("/")
 
-    async def take(self) -> None:
-        await self._run(f"CREATE DATABASE {self.name}_backup TEMPLATE {self.name}")
+    async def take(self, which: str = "backup") -> None:
+        await self._run(f"CREATE DATABASE {self.name}_{which} TEMPLATE {self.name}")
 
-    async def restore(self) -> None:
-        await self._run(f"DROP DATABASE {self.name}", f"CREATE DATABASE {self.name} TEMPLATE {self.name}_backup")
+    async def restore(self, which: str = "backup") -> None:
+        await self._run(f"DROP DATABASE {self.name}", f"CREATE DATABASE {self.name} TEMPLATE {self.name}_{which}")
 
     def drop(self) -> None:
-        _psql(self.postgres, f"DROP DATABASE IF EXISTS {self.name}_backup")
+        for which in ("backup", "newer"):
+            _psql(self.postgres, f"DROP DATABASE IF EXISTS {self.name}_{which}")
 
     async def _run(self, *statements: str) -> None:
         alone = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'"
@@ -117,6 +118,11 @@ async def test_a_restored_backup_pauses_marketing_and_recovering_keeps_what_was_
     untouched = await contact_of(stack, ANA)
     done = (await compliance.post("/api/ledger/recover", json={**REASON, "dry_run": False})).json()
     await stack.settle()
+    after = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()
+    assert (after["status"], await sent_to(stack)) == ("paused", []), "what it sent since is queued again"
+    assert "queued in it again" in after["pause_reason"]
+    await stack.client.post(f"/api/campaigns/{campaign['id']}/resume", json={})
+    await stack.settle()
 
     assert (rehearsal["people"], rehearsal["numbers"], rehearsal["seq"]) == (1, 2, None)
     assert untouched["erased_at"] is None
@@ -163,14 +169,15 @@ async def test_the_gate_lets_nothing_through_before_anybody_has_noticed(stack: S
     ids = [(await contact_of(stack, each))["id"] for each in (ANA, DAN)]
     asked = [SendRequest(each, each, "marketing", MessageKind.CAMPAIGN, "1") for each in ids]
     asked.append(SendRequest(ids[1], ids[1], "service", MessageKind.TRIGGERED, "1"))
+    asked.append(SendRequest(ids[1], ids[1], "service", MessageKind.TEST, "1"))
 
     async with gate.permits(stack.sessions, asked, keyring=stack.parts.keyring) as (allowed, refused):
         found = [(each.reason, each.waits) for each in refused]
     sender = (await stack.client.get("/api/senders")).json()["items"][0]
     await sending.send_messages(stack.ctx, sender["id"])
 
-    assert found == [(SkipReason.LEDGER_MISMATCH, True)] * 2
-    assert [permit.purpose for permit in allowed] == ["service"], "what needs no consent goes on"
+    assert found == [(SkipReason.LEDGER_MISMATCH, True)] * 3, "what goes by itself may have gone already"
+    assert [permit.purpose for permit in allowed] == ["service"], "what a person sends, and needs no consent, goes on"
     async with stack.sessions() as session:
         statuses = list(await session.scalars(text("SELECT DISTINCT status FROM messages")))
     assert (statuses, await sent_to(stack)) == (["queued"], []), "nobody is skipped for good"
@@ -216,28 +223,56 @@ async def test_a_database_that_went_on_after_a_restore_is_noticed_by_its_records
     assert not check["passed"] and any("not those that were signed" in finding for finding in check["findings"])
 
 
-async def test_the_right_database_coming_back_ends_the_pause(stack: Stack, backups: Backups) -> None:
+async def test_the_right_database_coming_back_still_refuses_who_stopped_meanwhile(
+    stack: Stack, backups: Backups
+) -> None:
     await a_campaign_ready(stack)
-    await backups.take()
-    keyring = stack.parts.keyring
     await recording.sign_checkpoint(stack.ctx)
-    mark = keyring.witness.latest()
-    assert mark is not None
-    right = keyring.witness.accept(type(mark)(**{**_fields(mark), "size": mark.size + 5, "leaf_hash": "0" * 64}))
+    await backups.take()
+    await erased(stack, ANA)
+    await recording.sign_checkpoint(stack.ctx)
+    await backups.take("newer")
+    await backups.restore()
     await recording.watch_ledger(stack.ctx)
+    held = await forked(stack)
+    await deliver(stack, body(change(messages=[said("STOP", BOB)])))
+    await recording.watch_ledger(stack.ctx)
+
+    await backups.restore("newer")
+    await recording.watch_ledger(stack.ctx)
+    lacking = await forked(stack)
     compliance = await stack.sign_in(Role.COMPLIANCE)
-    held = (await compliance.get("/api/ledger/integrity")).json()["fork"]
-
-    assert right is not None
-    keyring.witness.accept(mark)
+    done = (await compliance.post("/api/ledger/recover", json={**REASON, "dry_run": False})).json()
     await recording.watch_ledger(stack.ctx)
 
-    assert held is not None
-    assert (await compliance.get("/api/ledger/integrity")).json()["fork"] is None
+    assert held is not None and "restored backup" in held["reason"]
+    assert lacking is not None and "refused while it was away" in lacking["reason"]
+    assert (done["erased"], done["numbers"]) == (0, 1) and await forked(stack) is None
+    again = await an_import(stack, csv_of([consenting(BOB, source_record_id="again")]))
+    assert again["verdicts"] == {"refused_suppressed": 1}
 
 
-def _fields(mark: Any) -> dict[str, Any]:
-    return {name: getattr(mark, name) for name in mark.__struct_fields__}
+async def test_the_right_database_with_nothing_new_beside_it_ends_the_hold(stack: Stack, backups: Backups) -> None:
+    await a_campaign_ready(stack)
+    await recording.sign_checkpoint(stack.ctx)
+    await backups.take()
+    await erased(stack, ANA)
+    await recording.sign_checkpoint(stack.ctx)
+    await backups.take("newer")
+    await backups.restore()
+    await recording.watch_ledger(stack.ctx)
+    held = await forked(stack)
+
+    await backups.restore("newer")
+    await recording.watch_ledger(stack.ctx)
+
+    assert held is not None and await forked(stack) is None
+
+
+async def forked(stack: Stack) -> dict[str, Any] | None:
+    compliance = await stack.sign_in(Role.COMPLIANCE)
+    found: dict[str, Any] | None = (await compliance.get("/api/ledger/integrity")).json()["fork"]
+    return found
 
 
 async def test_many_are_erased_again_some_at_a_time(stack: Stack, backups: Backups) -> None:

@@ -53,3 +53,24 @@ def test_a_damaged_mark_is_refused_instead_of_forgotten(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match="damaged"):
         Witness(tmp_path).latest()
+
+
+def test_a_record_that_refuses_two_addresses_is_two_lines(tmp_path: Path) -> None:
+    witness = Witness(tmp_path)
+    first, second = line(1), Line("refused", 1, f"{1:064x}", line(1).at, "stop_word", "marketing.*", (("other", 1),))
+
+    witness.append([first, second])
+    witness.append([first])
+
+    assert list(witness.lines()) == [first, second]
+
+
+def test_there_is_a_mark_even_when_accepting_another_fails(tmp_path: Path) -> None:
+    witness = Witness(tmp_path)
+    witness.advance(LATER)
+    (tmp_path / "witness.json.new").mkdir()  # nothing can be written there
+
+    with pytest.raises(OSError):
+        witness.accept(MARK)
+
+    assert Witness(tmp_path).latest() == LATER
