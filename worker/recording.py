@@ -11,7 +11,7 @@ from core.clock import utc_now
 from core.consent import ledger
 from core.models import Sender
 from core.queue import transaction
-from core.services import consents, integrity, recovery, webhook_log, webhooks
+from core.services import consents, integrity, recovery, remembering, webhook_log, webhooks
 from core.services.webhook_reading import Reader
 from worker.parts import Parts
 from worker.throttle import count_inbound, throughput
@@ -84,7 +84,7 @@ async def sign_checkpoint(ctx: dict[str, Any]) -> None:
         signed = await ledger.checkpoint(session, parts.keyring)
     if signed is not None:
         async with parts.sessions() as session:  # what was committed only: the witness must never be ahead
-            await recovery.remember(session, parts.keyring, signed.size)
+            await remembering.remember(session, parts.keyring, signed.size)
         log.info("ledger.signed", size=signed.size)
 
 
@@ -94,7 +94,7 @@ async def watch_ledger(ctx: dict[str, Any]) -> None:
     async with transaction(parts.sessions, parts.doorbell) as session:
         fork = await recovery.watch(session, parts.keyring, now=utc_now())
         if fork is not None:
-            await recovery.remember_meanwhile(session, parts.keyring, fork)
+            await remembering.remember_meanwhile(session, parts.keyring, fork)
 
 
 async def verify_ledger(ctx: dict[str, Any]) -> bool:

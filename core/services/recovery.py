@@ -7,7 +7,7 @@ takes the ledger as it is from then on; campaigns stay paused until somebody res
 records is lost.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -20,7 +20,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
 from core.consent import ledger, stored
-from core.consent.canonical import timestamp
 from core.consent.registry import record_system
 from core.consent.state import EventType
 from core.db import Sessions
@@ -29,7 +28,6 @@ from core.keys import Keyring
 from core.models import (
     Campaign,
     ChainHead,
-    Checkpoint,
     ConsentEvent,
     Contact,
     DataRequest,
@@ -39,8 +37,8 @@ from core.models import (
 )
 from core.queue import Ringer
 from core.services import erasure, people
-from core.services.imports_erased import GONE
 from core.services.people import Actor
+from core.services.remembering import PAGE, append_new, mark_of, news
 from core.settings import Settings
 from core.statuses import CampaignStatus, RequestStatus
 from core.witness import Line, Mark
@@ -49,7 +47,6 @@ log = structlog.get_logger()
 
 MOST_AT_ONCE = 100  # people erased in one call: it ends within a request's time
 PAUSED = "ledger"  # pause code of the campaigns this stops
-_PAGE = 5_000
 _FORK_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('kairan.ledger_fork', 0))")
 _WHAT_TO_DO = (
     "Nothing that needs a consent is sent until somebody decides; withdrawals are recorded as always."
@@ -143,88 +140,6 @@ async def _leave_to_people(session: AsyncSession) -> None:
         campaign.pause_code, campaign.pause_reason = None, _AFTERWARDS
 
 
-async def remember(session: AsyncSession, keyring: Keyring, size: int) -> None:
-    """Write outside who is refused since the last time, then the committed checkpoint of this size itself.
-
-    In this order, so that the journal never lacks what the checkpoint covers.
-    """
-    before = keyring.witness.latest()
-    since = before.size if before is not None else 0
-    if since < size:
-        signed = (await session.scalars(select(Checkpoint).where(Checkpoint.size == size))).one()
-        async for lines in _news(session, since, size):
-            keyring.witness.append(lines)
-        keyring.witness.advance(await _mark(session, signed))
-
-
-async def remember_meanwhile(session: AsyncSession, keyring: Keyring, fork: LedgerFork) -> None:
-    """Write outside whom a ledger refuses that is not the right one: the right one may come back without them."""
-    size = (await session.scalars(select(ChainHead.seq))).one()
-    if size > fork.found_size:
-        keyring.witness.has_more_now(True)
-        await _append_new(session, keyring, fork.found_size, size)
-
-
-async def _append_new(session: AsyncSession, keyring: Keyring, since: int, size: int) -> None:
-    written = {line.key for line in keyring.witness.lines()}
-    async for lines in _news(session, since, size):
-        keyring.witness.append(line for line in lines if line.key not in written)
-
-
-async def _mark(session: AsyncSession, signed: Checkpoint) -> Mark:
-    last = select(ConsentEvent.leaf_hash).where(ConsentEvent.seq == signed.size)
-    name = ledger.origin((await session.scalars(select(ChainHead.installation_id))).one())
-    leaf = (await session.scalars(last)).one()
-    return Mark(signed.size, signed.root, leaf, name, signed.note, timestamp(signed.created_at))
-
-
-async def _news(session: AsyncSession, since: int, until: int) -> AsyncIterator[list[Line]]:
-    """Who is refused by the records after `since`, some thousand records at a time."""
-    for start in range(since, until, _PAGE):
-        yield await _refused_by(session, start, min(until, start + _PAGE))
-
-
-async def _refused_by(session: AsyncSession, since: int, until: int) -> list[Line]:
-    gone = select(Erasure).where(Erasure.seq > since, Erasure.seq <= until).order_by(Erasure.seq)
-    lines = [
-        Line(
-            "erased",
-            each.seq,
-            each.leaf_hash,
-            timestamp(each.erased_at),
-            each.reason,
-            refs=tuple((ref, version) for ref, version in each.refs),
-            contact_id=str(each.contact_id),
-            cause=each.cause,
-        )
-        for each in await session.scalars(gone)
-    ]
-    refused = (
-        select(Suppression, ConsentEvent.leaf_hash)
-        .join(ConsentEvent, ConsentEvent.seq == Suppression.created_seq)
-        .where(
-            Suppression.created_seq > since,
-            Suppression.created_seq <= until,
-            Suppression.lifted_at.is_(None),
-            Suppression.reason.not_in(GONE),
-        )
-        .order_by(Suppression.created_seq, Suppression.id)
-    )
-    lines += [
-        Line(
-            "refused",
-            each.created_seq or 0,
-            leaf,
-            timestamp(each.created_at),
-            each.reason,
-            scope=each.scope,
-            refs=((each.ref, each.key_version),),
-        )
-        for each, leaf in await session.execute(refused)
-    ]
-    return lines
-
-
 @dataclass
 class Plan:
     """What recovering comes to: whom the restored database has again, and which numbers it does not refuse."""
@@ -264,7 +179,7 @@ async def _missing(session: AsyncSession, keyring: Keyring, mark: Mark, reason: 
     size = (await session.scalars(select(ChainHead.seq))).one()
     found = Plan(size, mark.size, mark.signed_at, reason)
     journal = keyring.witness.lines()
-    while lines := list(islice(journal, _PAGE)):
+    while lines := list(islice(journal, PAGE)):
         await _sort(session, lines, found)
     return found
 
@@ -382,7 +297,7 @@ async def _accept(
     if mark is None or (fork is None and await differs(session, mark) is None):
         raise Conflict("somebody else has just recovered it")
     size = (await session.scalars(select(ChainHead.seq))).one()
-    await _append_new(session, keyring, 0, size)  # it may have gone on by itself; before its head is held
+    await append_new(session, keyring, 0, size)  # it may have gone on by itself; before its head is held
     event = await record_system(
         session,
         EventType.RECOVERY,
@@ -411,9 +326,9 @@ async def _accept(
     facts |= {"found_size": found.found_size, "signed_size": mark.size}
     await people.note(session, actor, "ledger.recovered", "ledger", reason=reason, **facts)
     # Before the commit: a crash in between leaves a witness this ledger does not have, which pauses everything again.
-    async for lines in _news(session, size, signed.size):
+    async for lines in news(session, size, signed.size):
         keyring.witness.append(lines)
-    keyring.witness.accept(await _mark(session, signed))
+    keyring.witness.accept(await mark_of(session, signed))
     keyring.witness.has_more_now(False)
 
 
