@@ -11,8 +11,11 @@ from uuid import UUID
 
 import typer
 
+from cli.access_commands import keys, users
+from cli.import_commands import imports_group
+from cli.options import ApiKey
 from core.errors import AppError, SettingsError
-from core.statuses import MergePolicy, Role
+from core.statuses import MergePolicy
 
 app = typer.Typer(
     help="Kairan: WhatsApp campaigns and analytics that never message anyone twice or without consent.",
@@ -21,15 +24,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-users = typer.Typer(help="Who may sign in.", rich_markup_mode=None)
-keys = typer.Typer(help="Keys for programs that call the API.", rich_markup_mode=None)
 lake = typer.Typer(help="The analytics lake.", rich_markup_mode=None)
 contacts = typer.Typer(help="What one person asks about their data.", rich_markup_mode=None)
 messages = typer.Typer(help="Messages whose answer never came.", rich_markup_mode=None)
 webhooks = typer.Typer(help="What the provider told us, and recording it again.", rich_markup_mode=None)
 audit = typer.Typer(help="Packages of consent evidence.", rich_markup_mode=None)
 ledger = typer.Typer(help="The consent ledger after a backup was restored.", rich_markup_mode=None)
-imports_group = typer.Typer(help="Files on their way in: pause, go on, undo.", rich_markup_mode=None)
 GROUPS = {
     "users": users,
     "keys": keys,
@@ -43,14 +43,6 @@ GROUPS = {
 }
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)
-
-ApiKey = Annotated[
-    str | None,
-    typer.Option("--api-key", envvar="KAIRAN_API_KEY", help="Key made with kairan keys add; asked otherwise."),
-]
-Email = Annotated[str, typer.Argument(help="E-mail address, in any case.")]
-RoleOption = Annotated[Role, typer.Option("--role", help="What they may do.")]
-Password = Annotated[str | None, typer.Option("--password", help="Asked, or made up, when not given.")]
 
 
 @app.command()
@@ -128,71 +120,6 @@ def migrate() -> None:
     asyncio.run(work())
 
 
-@users.command("add")
-def add_user(
-    email: Email, role: RoleOption, name: Annotated[str, typer.Option()] = "", password: Password = None
-) -> None:
-    """Let somebody sign in."""
-    from cli import people
-    from core.settings import get_settings
-
-    asyncio.run(people.add_user(get_settings(), email, name, role, password))
-
-
-@users.command("list")
-def list_users() -> None:
-    """Show everybody who may sign in, or once could."""
-    from cli import people
-    from core.settings import get_settings
-
-    asyncio.run(people.list_users(get_settings()))
-
-
-@users.command("disable")
-def disable_user(email: Email) -> None:
-    """Let somebody sign in no more."""
-    from cli import people
-    from core.settings import get_settings
-
-    asyncio.run(people.disable_user(get_settings(), email))
-
-
-@users.command("password")
-def set_password(email: Email, password: Password = None) -> None:
-    """Set a new password; every session of that person ends."""
-    from cli import people
-    from core.settings import get_settings
-
-    asyncio.run(people.set_password(get_settings(), email, password))
-
-
-@keys.command("add")
-def add_key(name: Annotated[str, typer.Argument(help="Which program uses it.")], role: RoleOption) -> None:
-    """Make a key and print it once."""
-    from cli import people
-    from core.settings import get_settings
-
-    asyncio.run(people.add_key(get_settings(), name, role))
-
-
-@keys.command("list")
-def list_keys() -> None:
-    """Show all keys: how they begin, never the whole."""
-    from cli import people
-    from core.settings import get_settings
-
-    asyncio.run(people.list_keys(get_settings()))
-
-
-@keys.command("revoke")
-def revoke_key(begins_with: Annotated[str, typer.Argument(help="As kairan keys list shows it.")]) -> None:
-    """Make a key useless."""
-    from cli import people
-    from core.settings import get_settings
-
-    asyncio.run(people.revoke_key(get_settings(), begins_with))
-
-
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV, TSV, XLSX or Parquet with a phone column.")],
@@ -217,68 +144,6 @@ def import_file(
     options |= {"columns": {ours.strip(): theirs.strip() for ours, _, theirs in pairs}}
     options |= {name: value for name, value in (("audience_name", audience), ("zone", zone)) if value}
     return asyncio.run(imports.run(settings, key, file, options, yes=yes))
-
-
-ImportId = Annotated[UUID, typer.Argument(help="As kairan imports list shows it.")]
-
-
-@imports_group.command("list")
-def list_imports(key: ApiKey = None) -> int:
-    """Show the newest imports."""
-    from cli import imports
-    from core.settings import get_settings
-
-    return asyncio.run(imports.show_all(get_settings(), key))
-
-
-def _steer(import_id: UUID, what: str, key: str | None) -> int:
-    from cli import imports
-    from core.settings import get_settings
-
-    return asyncio.run(imports.steer(get_settings(), key, import_id, what))
-
-
-@imports_group.command("confirm")
-def confirm_import(import_id: ImportId, key: ApiKey = None) -> int:
-    """Import for real what was checked."""
-    return _steer(import_id, "confirm", key)
-
-
-@imports_group.command("pause")
-def pause_import(import_id: ImportId, key: ApiKey = None) -> int:
-    """Stop after the rows in hand."""
-    return _steer(import_id, "pause", key)
-
-
-@imports_group.command("resume")
-def resume_import(import_id: ImportId, key: ApiKey = None) -> int:
-    """Go on behind the last row recorded."""
-    return _steer(import_id, "resume", key)
-
-
-@imports_group.command("cancel")
-def cancel_import(import_id: ImportId, key: ApiKey = None) -> int:
-    """Leave the rest of the file out; what was recorded stays."""
-    return _steer(import_id, "cancel", key)
-
-
-@imports_group.command("undo")
-def undo_import(import_id: ImportId, key: ApiKey = None) -> int:
-    """Take back people, values and memberships it brought, within 7 days; never what people said."""
-    return _steer(import_id, "undo", key)
-
-
-@imports_group.command("rejects")
-def fetch_rejects(
-    import_id: ImportId,
-    to: Annotated[Path, typer.Option(help="File to write.")] = Path("rejects.csv"),
-    key: ApiKey = None,
-) -> int:
-    """Fetch the rejected rows with their reasons as CSV."""
-    from cli import imports
-    from core.settings import get_settings
-
-    return asyncio.run(imports.rejects(get_settings(), key, import_id, to))
 
 
 @lake.command("refresh")
