@@ -226,15 +226,7 @@ async def test_a_database_that_went_on_after_a_restore_is_noticed_by_its_records
 async def test_the_right_database_coming_back_still_refuses_who_stopped_meanwhile(
     stack: Stack, backups: Backups
 ) -> None:
-    await a_campaign_ready(stack)
-    await recording.sign_checkpoint(stack.ctx)
-    await backups.take()
-    await erased(stack, ANA)
-    await recording.sign_checkpoint(stack.ctx)
-    await backups.take("newer")
-    await backups.restore()
-    await recording.watch_ledger(stack.ctx)
-    held = await forked(stack)
+    held = await an_older_one_restored(stack, backups)
     await deliver(stack, body(change(messages=[said("STOP", BOB)])))
     await recording.watch_ledger(stack.ctx)
 
@@ -253,6 +245,16 @@ async def test_the_right_database_coming_back_still_refuses_who_stopped_meanwhil
 
 
 async def test_the_right_database_with_nothing_new_beside_it_ends_the_hold(stack: Stack, backups: Backups) -> None:
+    held = await an_older_one_restored(stack, backups)
+
+    await backups.restore("newer")
+    await recording.watch_ledger(stack.ctx)
+
+    assert held is not None and await forked(stack) is None
+
+
+async def an_older_one_restored(stack: Stack, backups: Backups) -> dict[str, Any] | None:
+    """Ana was erased between the backup that is back and the `newer` one; what is noticed."""
     await a_campaign_ready(stack)
     await recording.sign_checkpoint(stack.ctx)
     await backups.take()
@@ -261,12 +263,7 @@ async def test_the_right_database_with_nothing_new_beside_it_ends_the_hold(stack
     await backups.take("newer")
     await backups.restore()
     await recording.watch_ledger(stack.ctx)
-    held = await forked(stack)
-
-    await backups.restore("newer")
-    await recording.watch_ledger(stack.ctx)
-
-    assert held is not None and await forked(stack) is None
+    return await forked(stack)
 
 
 async def forked(stack: Stack) -> dict[str, Any] | None:
