@@ -20,6 +20,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import problems
 from api.accounts import KeyController, UserController
@@ -114,11 +115,16 @@ CONTROLLERS: tuple[type[Controller], ...] = (
 
 @dataclass(frozen=True)
 class Wiring:
-    """What an API runs on; `provider` replaces the network to the Cloud API, `ringer` the queue."""
+    """What an API runs on.
+
+    `provider` replaces the network to the Cloud API, `ringer` the queue, and `engine`, which stays open, the database's
+    connections.
+    """
 
     settings: Settings
     provider: httpx.AsyncBaseTransport | None = None
     ringer: Ringer | None = None
+    engine: AsyncEngine | None = None
 
 
 def create_app(wiring: Wiring | None = None) -> Litestar:
@@ -174,7 +180,7 @@ def app() -> Litestar:
 @asynccontextmanager
 async def _running(app: Litestar) -> AsyncIterator[None]:
     wiring: Wiring = app.state.wiring
-    engine = make_engine(wiring.settings.database_url, pool_size=30)
+    engine = wiring.engine or make_engine(wiring.settings.database_url, pool_size=30)
     pool = await queue.connect(wiring.settings.valkey_url)
     whatsapp = WhatsAppClient.connect(
         wiring.settings.whatsapp_url,
@@ -207,7 +213,8 @@ async def _running(app: Litestar) -> AsyncIterator[None]:
         await app.state.ingest.stop()
         await whatsapp.aclose()
         await pool.aclose()
-        await engine.dispose()
+        if wiring.engine is None:
+            await engine.dispose()
 
 
 def _docs_assets() -> Router:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from sandbox.app import create_app
+from sandbox.app import Wiring, create_app
 from sandbox.config import NumberConfig, SandboxConfig, WabaConfig
 from sandbox.server import serve
 
@@ -71,7 +71,7 @@ def main() -> None:
     """Run the simulator until interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     config, host, port = read_arguments()
-    app = create_app(config)
+    app = create_app(Wiring(config))
     # Whatever was accepted stays: looking for circles among it again and again slows a long run down.
     gc.freeze()
     gc.set_threshold(200_000, 20, 20)

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 
 import httpx
 from httpx_aiohttp import AiohttpTransport
@@ -28,50 +29,41 @@ from sandbox.simulation import Sandbox
 log = logging.getLogger("sandbox.app")
 
 
-def create_app(
-    config: SandboxConfig | None = None,
-    *,
-    webhook_transport: httpx.AsyncBaseTransport | None = None,
-    click_transport: httpx.AsyncBaseTransport | None = None,
-    clock: Clock | None = None,
-) -> Litestar:
-    """A simulator; its state is at `app.state.sandbox`, and its events run while the app's lifespan does.
+@dataclass(frozen=True)
+class Wiring:
+    """What a simulator runs on.
 
     Webhooks go over `webhook_transport` and visits to links over `click_transport` (by default the same); given
     transports may be in-process (`httpx.ASGITransport`), and every host may then be visited.
     """
-    config = config or SandboxConfig()
-    webhook_client = _client(webhook_transport)
-    links = click_transport or webhook_transport
-    click_client = _client(links)
-    sandbox = Sandbox(
-        config,
-        clock=clock or Clock(),
-        webhook_client=webhook_client,
-        click_client=click_client,
-        clicks_anywhere=links is not None,
-    )
 
-    @asynccontextmanager
-    async def life(app: Litestar) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(webhook_client)
-            await stack.enter_async_context(click_client)
-            running = asyncio.create_task(sandbox.run())
-            try:
-                yield
-            finally:
-                running.cancel()
-                with suppress(asyncio.CancelledError):
-                    await running
-                await sandbox.close()
+    config: SandboxConfig = field(default_factory=SandboxConfig)
+    webhook_transport: httpx.AsyncBaseTransport | None = None
+    click_transport: httpx.AsyncBaseTransport | None = None
+    clock: Clock = field(default_factory=Clock)
 
-    versions = range(OLDEST, NEWEST + 1)
-    graph = [_mounted(f"/v{version}.0", Graph(sandbox, version)) for version in versions]
+    def sandbox(self) -> Sandbox:
+        """A simulator where nothing has happened; its clients are open."""
+        links = self.click_transport or self.webhook_transport
+        return Sandbox(
+            self.config,
+            clock=self.clock,
+            webhook_client=_client(self.webhook_transport),
+            click_client=_client(links),
+            clicks_anywhere=links is not None,
+        )
+
+
+def create_app(wiring: Wiring | None = None) -> Litestar:
+    """A simulator, on `app.state.wiring` when none is given; while it runs, its state is at `app.state.sandbox`.
+
+    It may be started again, on another wiring: every start is a simulator where nothing has happened.
+    """
+    graph = [_mounted(f"/v{version}.0", version) for version in range(OLDEST, NEWEST + 1)]
     return Litestar(
-        [*graph, _mounted("/whatsapp_business", Graph(sandbox, NEWEST)), Inspection, AccountLife],
-        lifespan=[life],
-        state=State({"sandbox": sandbox}, deep_copy=False),
+        [*graph, _mounted("/whatsapp_business", NEWEST), Inspection, AccountLife],
+        lifespan=[_running],
+        state=State({"wiring": wiring}, deep_copy=False),
         exception_handlers={
             NotFoundException: _not_found,
             HTTP_500_INTERNAL_SERVER_ERROR: _broken,
@@ -86,9 +78,26 @@ def create_app(
     )
 
 
-def _mounted(path: str, graph: Graph) -> ASGIRouteHandler:
+@asynccontextmanager
+async def _running(app: Litestar) -> AsyncIterator[None]:
+    wiring: Wiring = app.state.wiring
+    sandbox = wiring.sandbox()
+    app.state.sandbox = sandbox
+    app.state.graphs = {version: Graph(sandbox, version) for version in range(OLDEST, NEWEST + 1)}
+    running = asyncio.create_task(sandbox.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await sandbox.close()
+
+
+def _mounted(path: str, version: int) -> ASGIRouteHandler:
     @asgi(path, is_mount=True, copy_scope=False)
     async def graph_api(scope: Scope, receive: Receive, send: Send) -> None:
+        graph: Graph = scope["litestar_app"].state["graphs"][version]
         await graph(scope, receive, send)
 
     return graph_api

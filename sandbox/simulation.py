@@ -34,6 +34,7 @@ class Sandbox:
     ) -> None:
         self.config, self.clock = config, clock
         self.click_client, self._clicks_anywhere = click_client, clicks_anywhere
+        self._webhook_client = webhook_client
         self.dice = Dice(config.seed)
         self.profile = PROFILES[config.profile]
         self.people = People(self.dice, self.profile)
@@ -59,10 +60,12 @@ class Sandbox:
         await self.webhooks.verify_app()
 
     async def close(self) -> None:
-        """Stop what is under way."""
+        """Stop what is under way, and close the clients."""
         self.scheduler.stop()
         await self._stop_visits()
         await self.webhooks.close()
+        await self._webhook_client.aclose()
+        await self.click_client.aclose()
 
     async def reset(self, *, keep_templates: bool) -> None:
         """Forget messages, people, media, faults and deliveries; the callback stays verified if it was."""

@@ -8,21 +8,22 @@ from pathlib import Path
 import httpx
 import pytest
 from litestar import Litestar
-from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.app import Wiring, create_app
 from core import queue
 from core.clock import utc_now
-from core.db import make_engine
+from core.db import make_sessions
 from core.keys import Keyring
 from core.live import WORKER_HEARTBEAT
 from core.services import consents
 from core.settings import Settings
 from core.statuses import Role
 from core.whatsapp.client import WhatsAppClient
-from sandbox.app import create_app as create_sandbox
+from sandbox.app import Wiring as SimulatorWiring
 from sandbox.config import SandboxConfig, WebhookConfig
 from tests.integration.stack import Bells, Stack
+from tests.sandbox.conftest import simulator_app
 from worker.parts import Parts
 
 
@@ -40,7 +41,12 @@ def api_app() -> Litestar:
 
 @pytest.fixture
 async def stack(
-    own_database: str, valkey_url: str, tmp_path: Path, sandbox_config: SandboxConfig, api_app: Litestar
+    own_database: str,
+    own_engine: AsyncEngine,
+    valkey_url: str,
+    tmp_path: Path,
+    sandbox_config: SandboxConfig,
+    api_app: Litestar,
 ) -> AsyncIterator[Stack]:
     settings = Settings.load(
         _env_file=None,
@@ -58,13 +64,13 @@ async def stack(
         country="DE",
     )
     bells = Bells()
-    engine = make_engine(own_database, pool_size=20)
-    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    sessions = make_sessions(own_engine)
     keyring = Keyring.load(tmp_path)
     async with AsyncExitStack() as open_parts:
         api = api_app
-        simulator = create_sandbox(sandbox_config, webhook_transport=httpx.ASGITransport(api))
-        api.state.wiring = Wiring(settings, provider=httpx.ASGITransport(simulator), ringer=bells)
+        simulator = simulator_app()
+        simulator.state.wiring = SimulatorWiring(sandbox_config, webhook_transport=httpx.ASGITransport(api))
+        api.state.wiring = Wiring(settings, provider=httpx.ASGITransport(simulator), ringer=bells, engine=own_engine)
         await open_parts.enter_async_context(running(api))
         await open_parts.enter_async_context(running(simulator))
         async with sessions.begin() as session:
@@ -86,7 +92,6 @@ async def stack(
         yield stack
         await whatsapp.aclose()
         await pool.aclose()
-    await engine.dispose()
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,7 +15,7 @@ import pytest
 from litestar import Litestar
 from litestar.types import Receive, Scope, Send
 
-from sandbox.app import create_app
+from sandbox.app import Wiring, create_app
 from sandbox.config import NumberConfig, SandboxConfig, WabaConfig, WebhookConfig
 from sandbox.simulation import Sandbox
 
@@ -184,10 +185,17 @@ async def alive(app: Litestar) -> AsyncIterator[None]:
         await task
 
 
+@cache
+def simulator_app() -> Litestar:
+    """The application, made once a run, for that takes more time than most tests; it starts anew for each."""
+    return create_app()
+
+
 @asynccontextmanager
 async def simulate(config: SandboxConfig, receiver: Receiver | None = None) -> AsyncIterator[Simulator]:
     receiver = receiver or Receiver()
-    app = create_app(config, webhook_transport=httpx.ASGITransport(receiver))
+    app = simulator_app()
+    app.state.wiring = Wiring(config, webhook_transport=httpx.ASGITransport(receiver))
     async with (
         alive(app),
         httpx.AsyncClient(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.app import create_app
+from sandbox.app import Wiring
 from sandbox.config import SandboxConfig
 from sandbox.dice import Dice
 from sandbox.phones import country, international, wa_id_of
@@ -156,7 +156,7 @@ async def test_people_act_on_demand(simulator: Simulator) -> None:
     ],
 )
 async def test_links_to_other_machines_are_not_visited(url: str, may: bool) -> None:
-    sandbox = create_app(SandboxConfig(click_hosts=("shop.test",))).state.sandbox
+    sandbox = Wiring(SandboxConfig(click_hosts=("shop.test",))).sandbox()
 
     assert sandbox.may_visit(url) is may
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.app import create_app
+from sandbox.app import Wiring, create_app
 from sandbox.config import WabaConfig
 from sandbox.limits import SlidingWindow
 from sandbox.state import Waba
@@ -119,7 +119,7 @@ async def test_updates_wait_for_a_receiver_that_is_not_up_yet(simulated: Any) ->
 
     receiver = Receiver()
     transport = Late(receiver)
-    app = create_app(a_config(), webhook_transport=transport)
+    app = create_app(Wiring(a_config(), webhook_transport=transport))
     async with alive(app):
         sandbox = app.state.sandbox
         number = sandbox.store.numbers[NUMBER]
