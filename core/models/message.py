@@ -93,13 +93,13 @@ class MessageEvent(WithSequence):
     """A fact about a message; the lake is built from these."""
 
     __tablename__ = "message_events"
-    __table_args__ = (Index(None, "message_id"),)
+    __table_args__ = (UniqueConstraint("message_id", "event_key"),)
 
     message_id: Mapped[UUID]
     queued_on: Mapped[date] = mapped_column(Date)  # the message's, so that a fact finds its partition
     kind: Mapped[EventKind]
     occurred_at: Mapped[datetime]
-    event_key: Mapped[UUID] = mapped_column(unique=True)  # same fact, same key: repetition changes nothing
+    event_key: Mapped[UUID]  # same fact of the same message, same key: repetition changes nothing
     error_code: Mapped[int | None]
     reason: Mapped[str | None]  # why suppressed, what kind of reply
     button_index: Mapped[int | None] = mapped_column(SmallInteger)

@@ -82,7 +82,7 @@ _ACCEPT = """
      RETURNING m.id, m.queued_on, a.event_key, a.word),
     fact AS (
         INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key)
-        SELECT id, queued_on, word, $5, event_key FROM moved ON CONFLICT (event_key) DO NOTHING)
+        SELECT id, queued_on, word, $5, event_key FROM moved ON CONFLICT (message_id, event_key) DO NOTHING)
     SELECT id FROM moved
     """
 
@@ -113,12 +113,15 @@ async def accept(connection: Driver, reports: Sequence[Report], *, now: datetime
 _FOLD = text(
     f"""
     WITH said AS MATERIALIZED (
-        SELECT s.*, CASE kind WHEN 'rejected' THEN 'failed' WHEN 'played' THEN 'read' ELSE kind END AS word
-          FROM unnest(:kinds, :codes, :errors, :pricing, :charged, :billable, :received) WITH ORDINALITY
-            AS s(kind, error_code, error, pricing_type, charged_as, billable, received_at, number)),
+        SELECT s.*, to_char({rank_sql("word")}, 'FM000') || word AS ranked
+          FROM (SELECT s.*, CASE kind WHEN 'rejected' THEN 'failed' WHEN 'played' THEN 'read' ELSE kind END AS word,
+                       billable IS NOT FALSE AND pricing_type = 'regular' AS is_charged,
+                       coalesce(charged_as, '') AS charged
+                  FROM unnest(:kinds, :codes, :errors, :pricing, :charged, :billable, :received) WITH ORDINALITY
+                    AS s(kind, error_code, error, pricing_type, charged_as, billable, received_at, number)) s),
     named AS MATERIALIZED (
         SELECT r.place, coalesce(r.id, (SELECT m.id FROM messages m WHERE m.wamid = r.wamid)) AS found,
-               r.wamid, r.occurred_at, r.event_key, s.*, to_char({rank_sql("s.word")}, 'FM000') || s.word AS ranked
+               r.wamid, r.occurred_at, r.event_key, s.*
           FROM unnest(:ids, :wamids, :instants, :keys, :said) WITH ORDINALITY
             AS r(id, wamid, occurred_at, event_key, said, place) JOIN said s ON s.number = r.said),
     locked AS MATERIALIZED (
@@ -127,9 +130,8 @@ _FOLD = text(
                {rank_sql("m.status")} AS rank
           FROM messages m WHERE m.id IN (SELECT found FROM named) ORDER BY m.id FOR UPDATE),
     report AS MATERIALIZED (
-        SELECT n.*, l.queued_on, coalesce(l.country, '') AS country, l.category, coalesce(n.charged_as, '') AS charged,
-               (n.occurred_at AT TIME ZONE 'UTC')::date AS day,
-               n.billable IS NOT FALSE AND n.pricing_type = 'regular' AS is_charged
+        SELECT n.*, l.queued_on, coalesce(l.country, '') AS country, l.category,
+               CASE WHEN n.is_charged THEN (n.occurred_at AT TIME ZONE 'UTC')::date END AS day
           FROM named n JOIN locked l ON l.id = n.found),
     price AS MATERIALIZED (
         SELECT country, charged, category, day,
@@ -139,13 +141,13 @@ _FOLD = text(
     fact AS (
         INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, error_code, pricing_type,
                                     billable, cost_micros, created_at)
-        SELECT DISTINCT ON (r.event_key) r.found, r.queued_on, r.kind, r.occurred_at, r.event_key, r.error_code,
-               r.pricing_type, r.billable,
+        SELECT DISTINCT ON (r.found, r.event_key)
+               r.found, r.queued_on, r.kind, r.occurred_at, r.event_key, r.error_code, r.pricing_type, r.billable,
                CASE WHEN r.is_charged THEN p.micros WHEN r.pricing_type IS NOT NULL THEN 0 END,
                coalesce(r.received_at, clock_timestamp())
           FROM report r LEFT JOIN price p ON r.is_charged AND p.country = r.country AND p.charged = r.charged
                                          AND p.category = r.category AND p.day = r.day
-            ON CONFLICT (event_key) DO NOTHING
+            ON CONFLICT (message_id, event_key) DO NOTHING
      RETURNING message_id, cost_micros, pricing_type),
     raised AS (
         SELECT found, left(max(ranked COLLATE "C"), 3)::integer AS rank, substr(max(ranked COLLATE "C"), 4) AS word,

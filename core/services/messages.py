@@ -180,7 +180,8 @@ _SKIP = text(
           FROM refused r WHERE m.id = r.id AND m.status = 'sending'
      RETURNING m.id, m.queued_on, r.reason, r.event_key)
     INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, reason)
-    SELECT id, queued_on, 'suppressed', :now, event_key, reason FROM moved ON CONFLICT (event_key) DO NOTHING
+    SELECT id, queued_on, 'suppressed', :now, event_key, reason FROM moved
+        ON CONFLICT (message_id, event_key) DO NOTHING
     """
 ).bindparams(array("ids", Uuid()), array("reasons", Text()), array("keys", Uuid()))
 
@@ -234,7 +235,7 @@ _RETRY = text(
      RETURNING m.id, m.queued_on, m.attempt, a.code, a.event_key)
     INSERT INTO message_events (message_id, queued_on, kind, occurred_at, event_key, error_code, attempt, reason)
     SELECT id, queued_on, 'rejected', :now, event_key, code, attempt, 'retry' FROM moved
-        ON CONFLICT (event_key) DO NOTHING
+        ON CONFLICT (message_id, event_key) DO NOTHING
     """
 ).bindparams(
     array("ids", Uuid()),

@@ -297,7 +297,7 @@ async def insert_messages(sessions: Sessions) -> None:
 async def insert_facts(sessions: Sessions, facts: tuple[Fact, ...] = FACTS) -> int:
     """Insert facts as webhooks do: the same key again changes nothing. Returns how many rows were new."""
     async with sessions.begin() as session:
-        statement = pg_insert(MessageEvent).on_conflict_do_nothing(index_elements=["event_key"])
+        statement = pg_insert(MessageEvent).on_conflict_do_nothing(index_elements=["message_id", "event_key"])
         return len((await session.execute(statement.returning(MessageEvent.id), fact_rows(facts))).all())
 
 
