@@ -236,6 +236,7 @@ class CampaignOut(Struct):
     pause_code: str | None  # template:ID or failures when a breaker stopped it
     canary: CanaryOut | None
     balance: dict[str, int]
+    counted_at: datetime  # of the balance; a large campaign is counted again after some seconds only
 
 
 class ExpansionOut(Struct):
@@ -341,11 +342,11 @@ async def _slice_out(session: AsyncSession, campaign: Campaign, now: datetime) -
     )
 
 
-async def common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict[str, Any]]:
+async def common(session: AsyncSession, parts: Parts, those: Sequence[Campaign], now: datetime) -> list[dict[str, Any]]:
     """What list items and the detail share, in four statements for any number of campaigns."""
     ids = [campaign.id for campaign in those]
     statuses = await campaigns.shown_statuses(session, those)
-    balances = await progress.balances(session, ids)
+    standings = await parts.standings.of(session, those, now=now)
     variants = await campaigns.variants(session, ids)
     names = await audiences.names(session, [campaign.audience_id for campaign in those])
     return [
@@ -372,7 +373,8 @@ async def common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict[
             "pause_reason": campaign.pause_reason,
             "pause_code": campaign.pause_code,
             "canary": _canary_out(campaign),
-            "balance": balances[campaign.id],
+            "balance": standings[campaign.id].balance,
+            "counted_at": standings[campaign.id].counted_at,
         }
         for campaign in those
     ]
@@ -382,17 +384,18 @@ async def detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: d
     """The campaign with everything that is asked of it while it runs."""
     await session.flush()
     moment = await live.look(parts.valkey, campaign.sender_id)
-    pace = await progress.pace(session, campaign, now=now)
+    standing = (await parts.standings.of(session, [campaign], now=now))[campaign.id]
+    pace = await progress.pace(session, campaign, standing)
     waiting = await progress.waiting(session, campaign, live=moment, now=now)
-    failures = await progress.failures_by_code(session, campaign.id)
     sender = await senders.get(session, campaign.sender_id)
     return CampaignDetailOut(
-        **(await common(session, [campaign]))[0],
+        **(await common(session, parts, [campaign], now))[0],
         sender_name=sender.name,
         stops=[StopOut(**vars(stop)) for stop in stops(campaign, sender)],
-        skipped=await progress.skipped_by_reason(session, campaign.id),
+        skipped=standing.skipped,
         failures=[
-            FailureOut(code, explain(code).meaning, explain(code).after_giving_up, n) for code, n in failures.items()
+            FailureOut(code, explain(code).meaning, explain(code).after_giving_up, messages)
+            for code, messages in standing.failures.items()
         ],
         throughput=ThroughputOut(pace.messages_per_second, pace.limit_per_second),
         eta_at=pace.eta(now) if campaign.status is CampaignStatus.SENDING and not campaign.rest_waits else None,

@@ -40,6 +40,8 @@ class CampaignController(Controller):
     async def list_campaigns(
         self,
         session: Db,
+        parts: Held,
+        now: Now,
         status: FromQuery[CampaignStatus | None] = None,
         q: Words = None,
         limit: Limit = 50,
@@ -47,7 +49,8 @@ class CampaignController(Controller):
     ) -> PageOut[CampaignOut]:
         """Newest first."""
         found = await campaigns.list_page(session, status=status, words=q, limit=limit, cursor=cursor)
-        return PageOut([CampaignOut(**facts) for facts in await common(session, found.items)], found.next)
+        facts = await common(session, parts, found.items, now)
+        return PageOut([CampaignOut(**each) for each in facts], found.next)
 
     @post(guards=[MARKETING])
     async def create(
@@ -188,6 +191,7 @@ class CampaignController(Controller):
         """After the first few: `go` lets the rest out, `stop` takes it back for good."""
         by = request.user.user_id
         campaign = await campaigns.decide_canary(session, campaign_id, data.verdict, by=by, now=now)
+        parts.standings.forget(campaign.id)
         await people.note(session, request.user, "campaign.canary", "campaign", campaign.id, verdict=data.verdict.value)
         return await detail(session, parts, campaign, now)
 
@@ -197,6 +201,7 @@ class CampaignController(Controller):
     ) -> CampaignDetailOut:
         """Take back every message that has not left."""
         campaign = await campaigns.cancel(session, campaign_id, now=now)
+        parts.standings.forget(campaign.id)
         await people.note(session, request.user, "campaign.cancelled", "campaign", campaign.id)
         return await detail(session, parts, campaign, now)
 
@@ -206,6 +211,7 @@ class CampaignController(Controller):
         campaign_id: FromPath[UUID],
         data: JSONBody[SettleIn],
         request: AuthedRequest,
+        parts: Held,
         session: Db,
         now: Now,
     ) -> SettleOut:
@@ -216,6 +222,7 @@ class CampaignController(Controller):
         before = now - timedelta(minutes=data.older_than_minutes)
         count = await campaigns.settle_unknown(session, campaign_id, before=before, dry_run=data.dry_run)
         if not data.dry_run:
+            parts.standings.forget(campaign_id)
             await people.note(session, request.user, "campaign.settled", "campaign", campaign_id, messages=count)
         return SettleOut(count)
 

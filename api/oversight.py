@@ -203,9 +203,9 @@ class OversightController(Controller):
         return OverviewOut(dict(found.by), found.days)
 
     @get("/campaigns/{campaign_id:uuid}/proof", guards=[AUDIT])
-    async def proof(self, campaign_id: FromPath[UUID], session: Db) -> ProofOut:
+    async def proof(self, campaign_id: FromPath[UUID], session: Db, now: Now) -> ProofOut:
         """Every message of the campaign held against the ledger: had everybody consented when it was sent?"""
-        found = await oversight.campaign_proof(session, campaign_id)
+        found = await oversight.campaign_proof(session, campaign_id, now=now)
         return ProofOut(
             found.holds,
             found.recipients,

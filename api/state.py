@@ -1,7 +1,7 @@
 """The parts a running API holds, and the transaction each request works in."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from litestar.datastructures import State
@@ -15,6 +15,7 @@ from core.db import Sessions
 from core.keys import Keyring
 from core.live import WORKER_HEARTBEAT
 from core.queue import Ringer, transaction
+from core.services.standing import Standings
 from core.settings import Settings
 from core.whatsapp.client import WhatsAppClient
 
@@ -29,6 +30,7 @@ class Parts:
     valkey: Redis
     whatsapp: WhatsAppClient
     keyring: Keyring
+    standings: Standings = field(default_factory=Standings)
 
 
 Db = NamedDependency[AsyncSession]  # the request's transaction

@@ -24,7 +24,7 @@ from core.models import (
     Template,
     User,
 )
-from core.services import campaigns, exports, progress
+from core.services import campaigns, exports, standing
 from core.services.paging import Page, page
 
 DAYS = 90
@@ -124,7 +124,7 @@ _TOTALS = text("""
 """)
 
 
-async def campaign_proof(session: AsyncSession, campaign_id: UUID) -> Proof:
+async def campaign_proof(session: AsyncSession, campaign_id: UUID, *, now: datetime) -> Proof:
     """Whether everybody the campaign reached had consented when it reached them; raises NotFound."""
     await campaigns.get(session, campaign_id)
     words = {"positive": sorted(POSITIVE), "revoking": sorted(REVOKING)}
@@ -135,7 +135,7 @@ async def campaign_proof(session: AsyncSession, campaign_id: UUID) -> Proof:
         sent=found.sent,
         allowed=totals.allowed,
         unsent=totals.unsent,
-        by_reason=await progress.skipped_by_reason(session, campaign_id),
+        by_reason=(await standing.count(session, [campaign_id], now=now))[campaign_id].skipped,
         erased=found.erased,
         faults={
             "sent without a permit": found.without_permit,

@@ -1,50 +1,18 @@
-"""How a campaign stands, read from its messages: its balance, its pace, and why it is not moving."""
+"""How a campaign moves: its pace, when it will be done, and why it is not moving."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
-from sqlalchemy import case, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.live import Live
 from core.models import Campaign, Message, Sender
 from core.services import allowance, campaigns, canary, senders
-from core.statuses import CANARY_PRIORITY, OPEN, CampaignStatus, DeliveryStatus
+from core.services.standing import PACE_WINDOW_S, Standing
+from core.statuses import CANARY_PRIORITY, CampaignStatus, DeliveryStatus
 
-PACE_WINDOW_S = 10
 LATE_AFTER = timedelta(seconds=60)
-
-
-async def balances(session: AsyncSession, campaign_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
-    """Messages per status of each campaign, every status present, and their sum as `audience`."""
-    statement = (
-        select(Message.campaign_id, Message.status, func.count())
-        .where(Message.campaign_id.in_(campaign_ids))
-        .group_by(Message.campaign_id, Message.status)
-    )
-    found = {campaign_id: dict.fromkeys(["audience", *DeliveryStatus], 0) for campaign_id in campaign_ids}
-    for campaign_id, status, count in await session.execute(statement):
-        if campaign_id is not None:
-            found[campaign_id][status] = count
-            found[campaign_id]["audience"] += count
-    return {campaign_id: {str(word): count for word, count in row.items()} for campaign_id, row in found.items()}
-
-
-async def skipped_by_reason(session: AsyncSession, campaign_id: UUID) -> dict[str, int]:
-    skipped = (Message.campaign_id == campaign_id, Message.phase == DeliveryStatus.SKIPPED)
-    rows = await session.execute(
-        select(Message.skip_reason, func.count()).where(*skipped).group_by(Message.skip_reason)
-    )
-    return {str(reason): count for reason, count in sorted(rows.all())}
-
-
-async def failures_by_code(session: AsyncSession, campaign_id: UUID) -> dict[int, int]:
-    failed = (Message.campaign_id == campaign_id, Message.phase == DeliveryStatus.FAILED)
-    statement = select(func.coalesce(Message.error_code, -1), func.count()).where(*failed)
-    rows = await session.execute(statement.group_by(Message.error_code).order_by(func.count().desc()))
-    return {int(code): count for code, count in rows}
 
 
 @dataclass(frozen=True)
@@ -68,15 +36,9 @@ async def limit_per_second(session: AsyncSession, campaign: Campaign) -> float:
     return limit if campaign.messages_per_minute is None else min(limit, campaign.messages_per_minute / 60)
 
 
-async def pace(session: AsyncSession, campaign: Campaign, *, now: datetime) -> Pace:
-    limit = await limit_per_second(session, campaign)
-    since = now - timedelta(seconds=PACE_WINDOW_S)
-    recent = case((Message.permitted_at > since, 1))
-    left = case((Message.phase.in_(OPEN), 1))
-    row = (
-        await session.execute(select(func.count(recent), func.count(left)).where(Message.campaign_id == campaign.id))
-    ).one()
-    return Pace(row[0] / PACE_WINDOW_S, limit, row[1])
+async def pace(session: AsyncSession, campaign: Campaign, standing: Standing) -> Pace:
+    """What it was when the messages were counted."""
+    return Pace(standing.recent / PACE_WINDOW_S, await limit_per_second(session, campaign), standing.left)
 
 
 @dataclass(frozen=True)
