@@ -177,6 +177,7 @@ class Campaign(Struct):
     paused_at: datetime | None = None
     pause_reason: str | None = None
     balance: dict[str, int] = {}
+    counted_at: datetime | None = None
     skipped: dict[str, int] = {}
     failures: list[Failure] = []
     throughput: Throughput | None = None

@@ -150,7 +150,8 @@ def _body(campaign_id: str, zone: str) -> None:
     if campaign.skipped:
         st.subheader("Why people were skipped")
         controls.reasons_table(campaign.skipped, whole=campaign.balance.get("skipped", 0), noun="skipped")
-    st.caption(f"As of {format.instant(now, zone)}, read from the sending side itself, not from the reports.")
+    counted_at = campaign.counted_at or now  # a large campaign is counted every few seconds only
+    st.caption(f"As of {format.instant(counted_at, zone)}, read from the sending side itself, not from the reports.")
 
 
 def _live(campaign_id: str, zone: str) -> None:
