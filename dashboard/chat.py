@@ -9,6 +9,7 @@ from dashboard import format, markup, words
 from dashboard.chat_payloads import Line
 
 PICTURES = frozenset({"image/jpeg", "image/png", "image/webp"})
+ANSWER_FILES = ("jpg", "jpeg", "png", "mp4", "3gp", "pdf", "txt", "doc", "docx", "xls", "xlsx", "ppt", "pptx")
 LARGEST_SHOWN = 2_000_000  # bytes; larger ones are downloaded
 _TYPES = {
     "image": "a picture",

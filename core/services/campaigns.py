@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import queue, template
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Campaign, CampaignVariant, Message, Template, TemplateVersion
-from core.services import audiences, breakers, canary, filling, messages, senders, templates
+from core.services import audiences, breakers, canary, filling, media, messages, senders, templates
 from core.services.canary import CanaryPlan
 from core.services.filling import Arm
 from core.services.paging import Page, page
@@ -128,7 +128,7 @@ async def _put_variants(session: AsyncSession, campaign: Campaign, plan: Plan) -
         filling.check_parameters(template.placeholders(current.version.components), variant.parameters)
         for given in variant.parameters.values():
             if "media_id" in given:
-                await templates.get_media(session, UUID(str(given["media_id"])))
+                await media.get(session, UUID(str(given["media_id"])))
         session.add(
             CampaignVariant(
                 campaign_id=campaign.id,

@@ -21,7 +21,7 @@ from core.statuses import ReceivedStatus
 
 @dataclass(frozen=True)
 class File:
-    """What came with a message: a picture, a voice message, a document."""
+    """What came with a message of theirs, or went with an answer of ours: a picture, a voice message, a document."""
 
     status: ReceivedStatus
     mime_type: str | None
@@ -45,7 +45,7 @@ class Line:
     campaign_name: str | None
     author: str | None  # who of us wrote it
     at: datetime
-    file: File | None  # of an inbound one
+    file: File | None
 
 
 # The provider tells only the second in which a person wrote, and our own messages know theirs to the microsecond, so
@@ -63,10 +63,13 @@ _THREAD = text("""
          WHERE i.contact_id = :contact AND i.sender_id = :sender
          UNION ALL
         SELECT m.id, false, coalesce(r.kind, m.kind), NULL, m.parameters, v.components, m.status, m.skip_reason,
-               m.error, NULL, c.name, u.name, coalesce(m.accepted_at, m.queued_at), NULL, NULL, NULL, NULL, NULL,
+               m.error, NULL, c.name, u.name, coalesce(m.accepted_at, m.queued_at),
+               CASE WHEN g.id IS NOT NULL THEN CASE WHEN g.path IS NULL THEN 'removed' ELSE 'stored' END END,
+               g.mime_type, nullif(g.filename, ''), g.bytes, NULL,
                date_trunc('second', coalesce(m.accepted_at, m.queued_at))
           FROM messages m
           LEFT JOIN replies r ON r.message_id = m.id
+          LEFT JOIN media g ON g.id = r.media_id
           LEFT JOIN template_versions v ON v.id = m.template_version_id
           LEFT JOIN campaigns c ON c.id = m.campaign_id
           LEFT JOIN users u ON u.id = r.user_id
