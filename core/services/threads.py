@@ -17,6 +17,7 @@ from core.models import Conversation
 from core.services import replies
 from core.services.paging import MAX_PAGE, Page
 from core.statuses import ReceivedStatus
+from core.whatsapp.said import words_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Line:
 # from when the provider took it: a campaign's rows are made long before, at its launch.
 _THREAD = text("""
     SELECT * FROM (
-        SELECT i.id, true AS is_inbound, i.type AS kind, i.text AS words, NULL::jsonb AS parameters,
+        SELECT i.id, true AS is_inbound, i.type AS kind, i.text AS words,
+               CASE WHEN i.text IS NULL THEN i.payload END AS parameters,
                NULL::jsonb AS components, NULL AS status, NULL AS skip_reason, NULL AS error, i.intent,
                NULL AS campaign_name, NULL AS author, i.occurred_at AS at,
                f.status AS file_status, f.mime_type, f.filename, f.bytes, f.error AS file_error,
@@ -99,7 +101,7 @@ def _line(row: Row[Any]) -> Line:
         id=row.id,
         is_inbound=row.is_inbound,
         kind=row.kind,
-        words=row.words if row.is_inbound else _our_words(row),
+        words=_their_words(row) if row.is_inbound else _our_words(row),
         status=row.status,
         skip_reason=row.skip_reason,
         error=row.error,
@@ -109,6 +111,10 @@ def _line(row: Row[Any]) -> Line:
         at=row.at,
         file=file,
     )
+
+
+def _their_words(row: Row[Any]) -> str | None:
+    return row.words or words_of(row.kind, row.parameters or {})
 
 
 def _our_words(row: Row[Any]) -> str | None:
