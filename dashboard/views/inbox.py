@@ -172,6 +172,7 @@ def _answer(row: Conversation, zone: str) -> None:
         file = st.file_uploader(
             "Picture, video or document",
             type=list(chat.ANSWER_FILES),
+            max_upload_size=chat.LARGEST_MB,
             key=f"answer_file_{row.id}_{done}",
             help="Pictures to 5 MB, videos to 16 MB, documents to 100 MB. What you write stands under it.",
         )

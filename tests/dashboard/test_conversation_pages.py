@@ -161,6 +161,8 @@ def test_a_bubble_escapes_and_says_what_has_no_text() -> None:
     line = Line("1", True, "image", datetime.fromisoformat(at))
 
     assert "a picture" in chat.thread([line], "UTC")
+    new = Line("2", True, "hologram", datetime.fromisoformat(at))
+    assert "a message of a new kind" in chat.thread([new], "UTC")
 
 
 def test_a_closed_window_leaves_templates_and_the_contact_leads_to_the_chat(busy_dashboard: Visit) -> None:
