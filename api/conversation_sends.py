@@ -1,4 +1,4 @@
-"""What goes beyond words in a conversation: templates to the person, and the files they sent."""
+"""What goes beyond words in a conversation: templates to the person, and files in both directions."""
 
 from dataclasses import asdict
 from typing import Any
@@ -17,7 +17,7 @@ from api.state import Db, Held
 from api.templates import PlaceholderOut
 from core import template as rules
 from core.errors import Conflict
-from core.services import conversations, direct, people, received, senders, templates
+from core.services import conversations, direct, media, people, received, senders, templates
 from core.services.direct import Offer
 from core.statuses import Category, DeliveryStatus, SkipReason
 
@@ -117,11 +117,16 @@ class ConversationSendController(Controller):
     async def read_file(self, conversation_id: FromPath[UUID], line_id: FromPath[UUID], session: Db) -> File:
         """The picture, voice message or document a message brought; 409 with the reason while it is not here."""
         conversation = await conversations.get(session, conversation_id)
-        found = await received.of_message(session, conversation, line_id)
-        media_type = found.mime_type if found.mime_type in SAFE_TYPES else "application/octet-stream"
+        ours = await media.of_answer(session, conversation, line_id)
+        if ours is not None:
+            path, name, mime_type = str(media.path_of(ours)), ours.filename, ours.mime_type
+        else:
+            theirs = await received.of_message(session, conversation, line_id)
+            path, name, mime_type = str(theirs.path), received.name_of(theirs), theirs.mime_type or ""
+        media_type = mime_type if mime_type in SAFE_TYPES else "application/octet-stream"
         return File(
-            str(found.path),
-            filename=received.name_of(found),
+            path,
+            filename=name,
             media_type=media_type,
             content_disposition_type="attachment",
             headers={"x-content-type-options": "nosniff", "cache-control": "private, no-store"},

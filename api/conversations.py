@@ -185,7 +185,10 @@ class LineOut(Struct):
 
 
 class AnswerIn(Struct, forbid_unknown_fields=True):
-    text: Annotated[str, Meta(min_length=1, max_length=replies.TEXT_BODY)]
+    """Words, or a file that `POST /api/media` took, with up to 1,024 characters under it."""
+
+    text: Annotated[str, Meta(max_length=replies.TEXT_BODY)] = ""
+    media_id: UUID | None = None
 
 
 class AnsweredOut(Struct):
@@ -294,7 +297,7 @@ class ConversationController(Controller):
         session: Db,
         now: Now,
     ) -> Response[AnsweredOut]:
-        """Answer with free text: queued, and sent through the consent gate before anything in bulk.
+        """Answer with words, a picture, a video or a document: sent through the consent gate before anything in bulk.
 
         Refused with the reason when the 24 hours after the person's last message are over, or nothing may be sent.
         """
@@ -304,7 +307,13 @@ class ConversationController(Controller):
 
         async def make() -> AnsweredOut:
             message = await conversations.answer(
-                session, conversation_id, data.text, actor=request.user, settings=parts.settings, now=now
+                session,
+                conversation_id,
+                data.text,
+                media_id=data.media_id,
+                actor=request.user,
+                settings=parts.settings,
+                now=now,
             )
             await people.note(session, request.user, "conversation.answered", "conversation", conversation_id)
             return AnsweredOut(message.id, message.status)

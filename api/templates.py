@@ -1,6 +1,7 @@
 """Templates and the media their headers show."""
 
 import re
+import shutil
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +19,9 @@ from api.paging import PageOut
 from api.sentences import LANGUAGE
 from api.state import Db, Held, Now
 from core import template as rules
+from core.errors import AppError
 from core.models import Media
-from core.services import people, senders, templates
+from core.services import media, people, senders, templates
 from core.services.templates import Current, Definition
 from core.statuses import Category, TemplateStatus
 
@@ -111,8 +113,8 @@ class MediaOut(Struct):
     expires_at: datetime
 
     @classmethod
-    def of(cls, media: Media) -> Self:
-        return cls(media.id, media.provider_id, media.filename, media.mime_type, media.bytes, media.expires_at)
+    def of(cls, made: Media) -> Self:
+        return cls(made.id, made.provider_id, made.filename, made.mime_type, made.bytes, made.expires_at)
 
 
 def _file_name(given: str) -> str:
@@ -142,7 +144,7 @@ class TemplateController(Controller):
 
         async def make() -> TemplateOut:
             sender = await senders.get(session, data.sender_id)
-            media = await templates.get_media(session, data.header_media_id) if data.header_media_id else None
+            header = await media.get(session, data.header_media_id) if data.header_media_id else None
             definition = Definition(
                 name=data.name,
                 language=data.language,
@@ -156,7 +158,7 @@ class TemplateController(Controller):
                 made = await templates.save_draft(session, sender, definition, created_by=author)
             else:
                 made = await templates.submit(
-                    session, parts.whatsapp, sender, definition, header_media=media, created_by=author
+                    session, parts.whatsapp, sender, definition, header_media=header, created_by=author
                 )
             act = "template.drafted" if data.draft else "template.submitted"
             await people.note(session, request.user, act, "template", made.template.id)
@@ -175,8 +177,8 @@ class TemplateController(Controller):
         session: Db,
     ) -> TemplateOut:
         """Send a draft to the provider for review."""
-        media = await templates.get_media(session, data.header_media_id) if data.header_media_id else None
-        made = await templates.submit_draft(session, parts.whatsapp, template_id, header_media=media)
+        header = await media.get(session, data.header_media_id) if data.header_media_id else None
+        made = await templates.submit_draft(session, parts.whatsapp, template_id, header_media=header)
         await people.note(session, request.user, "template.submitted", "template", template_id)
         return TemplateOut.of(made)
 
@@ -208,16 +210,20 @@ class MediaController(Controller):
         session: Db,
         now: Now,
     ) -> MediaOut:
-        """Upload an image, a video or a document for a template's header."""
+        """Upload an image, a video or a document for a template's header or an answer; kept by WhatsApp 30 days."""
         sender = await senders.get(session, data.sender_id)
         folder = parts.settings.data_dir / "media" / str(uuid4())
         folder.mkdir(parents=True)
         path = folder / _file_name(data.file.filename)
-        with path.open("wb") as target:
-            while chunk := await data.file.read(1 << 20):
-                target.write(chunk)
-        media = await templates.add_media(
-            session, parts.whatsapp, sender, path=path, mime_type=data.file.content_type, now=now
-        )
-        await people.note(session, request.user, "media.uploaded", "media", media.id)
-        return MediaOut.of(media)
+        try:
+            with path.open("wb") as target:
+                while chunk := await data.file.read(1 << 20):
+                    target.write(chunk)
+            made = await media.add(
+                session, parts.whatsapp, sender, path=path, mime_type=data.file.content_type, now=now
+            )
+        except (AppError, OSError):
+            shutil.rmtree(folder)
+            raise
+        await people.note(session, request.user, "media.uploaded", "media", made.id)
+        return MediaOut.of(made)

@@ -29,6 +29,7 @@ from core.whatsapp.webhooks import parse, speaks_for_people
 log = structlog.get_logger()
 
 PATH = "/webhooks/whatsapp"
+_SPELT = frozenset({PATH, f"{PATH}/"})  # the handshake is answered at either, so what follows is taken at either
 _HEADER = HEADER.encode()
 
 
@@ -61,7 +62,7 @@ class WithDoor(Litestar):
     """The API with the provider's POSTs taken at the door."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
-        if scope.get("path") == PATH and scope.get("method") == "POST":
+        if scope.get("path") in _SPELT and scope.get("method") == "POST":
             await receive_webhook(self.state.parts, self.state.ingest, scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

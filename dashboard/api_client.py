@@ -81,7 +81,7 @@ class ApiClient:
         body: Json | None = None,
         key: str | None = None,
         form: dict[str, str] | None = None,
-        file: tuple[str, bytes] | None = None,
+        file: tuple[str, bytes] | tuple[str, bytes, str] | None = None,
     ) -> bytes:
         headers = {"Accept": "application/json, application/problem+json, */*"}
         if self._token:
@@ -145,9 +145,9 @@ class ApiClient:
     def purposes(self) -> list[p.Purpose]:
         return self._get("/api/purposes", p.Page[p.Purpose]).items
 
-    def upload_media(self, sender_id: str, filename: str, content: bytes) -> p.Media:
-        form = {"sender_id": sender_id}
-        return self._decode(self._send("POST", "/api/media", form=form, file=(filename, content)), p.Media)
+    def upload_media(self, sender_id: str, filename: str, content: bytes, mime_type: str) -> p.Media:
+        form, file = {"sender_id": sender_id}, (filename, content, mime_type)
+        return self._decode(self._send("POST", "/api/media", form=form, file=file), p.Media)
 
     # campaigns
     def campaigns(self, *, status: str = "", q: str = "", limit: int = 50, cursor: str = "") -> p.Page[Campaign]:
@@ -320,8 +320,9 @@ class ApiClient:
     def agents(self) -> list[c.Agent]:
         return self._get("/api/conversations/agents", p.Page[c.Agent]).items
 
-    def answer(self, conversation_id: str, text: str, key: str) -> None:
-        self._send("POST", f"/api/conversations/{conversation_id}/reply", body={"text": text}, key=key)
+    def answer(self, conversation_id: str, text: str, key: str, media_id: str | None = None) -> None:
+        body: Json = {"text": text, "media_id": media_id}
+        self._send("POST", f"/api/conversations/{conversation_id}/reply", body=body, key=key)
 
     def offers(self, conversation_id: str) -> list[c.Offer]:
         return self._get(f"/api/conversations/{conversation_id}/templates", p.Page[c.Offer]).items
@@ -330,7 +331,7 @@ class ApiClient:
         body: Json = {"template_id": template_id, "parameters": parameters}
         self._send("POST", f"/api/conversations/{conversation_id}/template", body=body, key=key)
 
-    def received_file(self, conversation_id: str, line_id: str) -> bytes:
+    def file_of(self, conversation_id: str, line_id: str) -> bytes:
         return self._send("GET", f"/api/conversations/{conversation_id}/messages/{line_id}/file")
 
     def act_on_conversation(self, conversation_id: str, verb: str, body: Json | None = None) -> c.Conversation:

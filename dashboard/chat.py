@@ -9,6 +9,8 @@ from dashboard import format, markup, words
 from dashboard.chat_payloads import Line
 
 PICTURES = frozenset({"image/jpeg", "image/png", "image/webp"})
+ANSWER_FILES = ("jpg", "jpeg", "png", "mp4", "3gp", "pdf", "txt", "doc", "docx", "xls", "xlsx", "ppt", "pptx")
+LARGEST_MB = 100
 LARGEST_SHOWN = 2_000_000  # bytes; larger ones are downloaded
 _TYPES = {
     "image": "a picture",
@@ -20,6 +22,13 @@ _TYPES = {
     "contacts": "a contact card",
     "reaction": "a reaction",
     "order": "an order",
+    "interactive": "a form",
+    "revoke": "a message taken back",
+    "unsupported": "something WhatsApp does not pass on",
+    "text": "no text",
+    "button": "a tap",
+    "edit": "a correction",
+    "system": "a change of account",
 }
 
 
@@ -96,7 +105,7 @@ def _bubble(line: Line, zone: str, shown: str | None) -> str:
 
 def kind_words(kind: str | None) -> str:
     """What a message without text was."""
-    return _TYPES.get(kind or "", "no text")
+    return _TYPES.get(kind, "a message of a new kind") if kind else "no text"
 
 
 def _unsaid(line: Line) -> str:
@@ -104,7 +113,7 @@ def _unsaid(line: Line) -> str:
     if line.campaign:
         return f"Campaign: {line.campaign}"
     if line.is_inbound:
-        return _TYPES.get(line.kind, "no text")
+        return kind_words(line.kind)
     return "Template message" if line.kind in ("test", "triggered", "campaign") else "text removed"
 
 

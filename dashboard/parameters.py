@@ -1,6 +1,7 @@
 """The values a template needs, asked for one by one, as the API takes them."""
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard import drafts, format, markup
 from dashboard.api_client import ApiClient
@@ -101,16 +102,21 @@ def _ask_text(title: str, word: str, widget: str, example: str, help_text: str) 
 
 
 def _ask_media(title: str, kind: str, widget: str, client: ApiClient, sender_id: str) -> Json | None:
-    """Upload once; the id of the same file is remembered while the page is open."""
     file = st.file_uploader(title, type=MEDIA[kind], key=widget, help="Stored at WhatsApp for 30 days.")
     if file is None:
         return None
-    uploaded: dict[str, str] = st.session_state.setdefault("uploaded_media", {})
-    if file.file_id not in uploaded:
-        with st.spinner("Uploading to WhatsApp"):
-            uploaded[file.file_id] = client.upload_media(sender_id, file.name, file.getvalue()).id
+    with st.spinner("Uploading to WhatsApp"):
+        media_id = uploaded(file, client, sender_id)
     st.caption(f"{file.name}, {format.size(file.size)}: uploaded.")
-    return {"media_id": uploaded[file.file_id]}
+    return {"media_id": media_id}
+
+
+def uploaded(file: UploadedFile, client: ApiClient, sender_id: str) -> str:
+    """The id of a file at WhatsApp; it is uploaded once while the page is open."""
+    known: dict[str, str] = st.session_state.setdefault("uploaded_media", {})
+    if file.file_id not in known:
+        known[file.file_id] = client.upload_media(sender_id, file.name, file.getvalue(), file.type).id
+    return known[file.file_id]
 
 
 def _ask_value(title: str, widget: str, sources: dict[str, str], *, is_first: bool) -> Json | None:

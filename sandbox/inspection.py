@@ -23,6 +23,7 @@ from sandbox.inspection_shapes import (
     LASTING,
     ClockIn,
     InboundIn,
+    MediaOut,
     MessageOut,
     Page,
     PinOut,
@@ -301,16 +302,31 @@ def _message(sandbox: Sandbox, message: Message) -> MessageOut:
         held=message.held,
         statuses=[StatusOut(status.word, _instant(at), code or None) for status, code, at in message.history()],
         text=_text_of(message),
+        media=_media_of(sandbox, message),
         choices=[str(carried["title"]) for _, carried in humans.choices_of(message)],
     )
 
 
 def _text_of(message: Message) -> str | None:
-    """The words of a text or of an interactive message."""
+    """The words of a text or of an interactive message, or those under a file."""
     content = message.content or {}
-    said = content.get("body")
+    said = content.get("body") or content.get("caption")
     text = said.get("text") if isinstance(said, dict) else said
     return text if isinstance(text, str) else None
+
+
+def _media_of(sandbox: Sandbox, message: Message) -> MediaOut | None:
+    content = message.content or {}
+    if message.kind not in ("image", "video", "document", "audio", "sticker"):
+        return None
+    media_id, link, filename = (_word(content.get(name)) for name in ("id", "link", "filename"))
+    stored = sandbox.store.media.get(media_id or "")
+    size = len(stored.content) if stored else None
+    return MediaOut(media_id, link, filename, stored.mime_type if stored else None, size)
+
+
+def _word(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _faults(sandbox: Sandbox) -> dict[str, FaultState]:

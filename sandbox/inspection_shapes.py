@@ -16,6 +16,16 @@ class StatusOut(msgspec.Struct, omit_defaults=True):
     code: int | None = None
 
 
+class MediaOut(msgspec.Struct):
+    """The file of a free-form message; the type and the size of an uploaded one."""
+
+    id: str | None
+    link: str | None
+    filename: str | None
+    mime_type: str | None
+    bytes: int | None
+
+
 class MessageOut(msgspec.Struct):
     """A message the API accepted, even when its answer was dropped."""
 
@@ -31,7 +41,8 @@ class MessageOut(msgspec.Struct):
     accepted_at: str
     held: bool
     statuses: list[StatusOut]
-    text: str | None = None  # of a text or an interactive message
+    text: str | None = None  # of a text or an interactive message, or under a file
+    media: MediaOut | None = None
     choices: list[str] = []  # labels a person may tap, of an interactive message
 
 

@@ -146,8 +146,8 @@ def _log(sandbox: Sandbox, number: Number, body: bodies.Message, wa_id: str, che
 
 
 def _content(body: bodies.Message) -> dict[str, object] | None:
-    """What a person sees and taps on, of the types that people answer."""
-    shown = body.text or body.interactive
+    """What a person sees and taps on; a file is its id or link, and the words under it."""
+    shown = body.text or body.interactive or body.image or body.video or body.document or body.audio or body.sticker
     found: dict[str, object] | None = msgspec.to_builtins(shown) if shown is not None else None
     return found
 

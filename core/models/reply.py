@@ -21,6 +21,7 @@ class Reply(WithId):
         # An inbound message is answered once in each way, however often its webhook is recorded.
         Index("uq_replies_inbound", "inbound_id", "kind", unique=True, postgresql_where=text("inbound_id IS NOT NULL")),
         Index(None, "contact_id", "created_at"),
+        Index("ix_replies_media", "media_id", postgresql_where=text("media_id IS NOT NULL")),
     )
 
     message_id: Mapped[UUID] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), unique=True)
@@ -29,6 +30,7 @@ class Reply(WithId):
     inbound_id: Mapped[UUID | None] = mapped_column(ForeignKey("inbound_messages.id", ondelete="SET NULL"))
     rule_id: Mapped[UUID | None]  # the routing rule that answered
     user_id: Mapped[UUID | None]  # the person who wrote it
+    media_id: Mapped[UUID | None] = mapped_column(ForeignKey("media.id"))  # the file it brought
 
 
 class ReplyText(WithId):

@@ -46,9 +46,9 @@ class Media(WithId):
 
     sender_id: Mapped[UUID] = mapped_column(ForeignKey("senders.id"))
     provider_id: Mapped[str]
-    filename: Mapped[str]
+    filename: Mapped[str]  # empty once our copy is gone
     mime_type: Mapped[str]
     bytes: Mapped[int]
     sha256: Mapped[str]
-    path: Mapped[str]  # under DATA_DIR/media, to upload again when the provider's id expires
+    path: Mapped[str | None]  # our copy under DATA_DIR/media; null once its time is over or the person was erased
     expires_at: Mapped[datetime]

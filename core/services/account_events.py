@@ -257,13 +257,17 @@ async def _account_update(session: AsyncSession, event: Event, now: datetime) ->
         return await _stop_all(session, event, DISABLED_CODE, "The provider has disabled this account.", now)
     if event.word == "disabled_update" and state == "REINSTATE":
         released = [_release(session, sender, DISABLED_CODE) for sender in await _account(session, event)]
-        return f"{sum(released)} numbers send again."
+        return _numbers(sum(released), "send again", "sends again") or "No number stood still because of this."
     return None
 
 
 async def _stop_all(session: AsyncSession, event: Event, code: str, reason: str, now: datetime) -> str:
     stopped = [_stop(sender, code, reason, now) for sender in await _account(session, event)]
-    return f"{sum(stopped)} numbers are paused."
+    return _numbers(sum(stopped), "are paused", "is paused") or "The account's numbers stand still already."
+
+
+def _numbers(count: int, many: str, one: str) -> str | None:
+    return (f"1 number {one}." if count == 1 else f"{count} numbers {many}.") if count else None
 
 
 async def raise_orphans(

@@ -20,13 +20,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Select, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
 from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
 from core.services.templates import misfit
-from core.statuses import CampaignStatus, DeliveryStatus, TemplateStatus
+from core.statuses import OPEN, CampaignStatus, DeliveryStatus, TemplateStatus
 from core.whatsapp.errors import ERRORS, Action, ProviderError
 
 log = structlog.get_logger()
@@ -88,6 +88,16 @@ def _using(template_id: UUID) -> Select[UUID]:
     return select(CampaignVariant.campaign_id).where(CampaignVariant.template_version_id.in_(versions))
 
 
+def has_open_rows() -> ColumnElement[bool]:
+    """Whether a campaign has something left to send; one without is completed, and nothing stops it.
+
+    Asked as the first open row in the index's order: as a mere EXISTS, every row may be read to find none.
+    """
+    first = select(Message.id).where(Message.campaign_id == Campaign.id, Message.phase.in_(OPEN))
+    first = first.order_by(Message.phase, Message.id).limit(1)
+    return first.correlate(Campaign).scalar_subquery().is_not(None)
+
+
 async def stop_template(
     session: AsyncSession, template: Template, *, reason: str, now: datetime, code: str | None = None
 ) -> int:
@@ -96,7 +106,7 @@ async def stop_template(
     They go on by themselves on its approval, unless another `code` says why they stand.
     """
     stopped = 0
-    going = (Campaign.id.in_(_using(template.id)), Campaign.status == CampaignStatus.SENDING)
+    going = (Campaign.id.in_(_using(template.id)), Campaign.status == CampaignStatus.SENDING, has_open_rows())
     for campaign in await session.scalars(select(Campaign).where(*going).order_by(Campaign.id).with_for_update()):
         campaign.status, campaign.paused_at = CampaignStatus.PAUSED, now
         campaign.pause_reason, campaign.pause_code = reason, code or f"template:{template.id}"
@@ -159,7 +169,7 @@ async def stop_failing(session: AsyncSession, *, now: datetime) -> int:
         .group_by(Message.campaign_id)
         .having(outcomes >= FAILURE_LEAST, failed >= FAILURE_SHARE * outcomes)
     )
-    still_going = (Campaign.id.in_(failing), Campaign.status == CampaignStatus.SENDING)
+    still_going = (Campaign.id.in_(failing), Campaign.status == CampaignStatus.SENDING, has_open_rows())
     going = select(Campaign).where(*still_going).order_by(Campaign.id).with_for_update()
     stopped = list(await session.scalars(going))
     for campaign in stopped:

@@ -6,18 +6,17 @@ from datetime import datetime, time
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue, template
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Campaign, CampaignVariant, Message, Template, TemplateVersion
-from core.services import audiences, breakers, canary, filling, messages, senders, templates
+from core.services import audiences, breakers, canary, filling, media, messages, senders, templates
 from core.services.canary import CanaryPlan
 from core.services.filling import Arm
 from core.services.paging import Page, page
 from core.statuses import (
-    OPEN,
     CampaignStatus,
     CanaryVerdict,
     DeliveryStatus,
@@ -128,7 +127,7 @@ async def _put_variants(session: AsyncSession, campaign: Campaign, plan: Plan) -
         filling.check_parameters(template.placeholders(current.version.components), variant.parameters)
         for given in variant.parameters.values():
             if "media_id" in given:
-                await templates.get_media(session, UUID(str(given["media_id"])))
+                await media.get(session, UUID(str(given["media_id"])))
         session.add(
             CampaignVariant(
                 campaign_id=campaign.id,
@@ -156,19 +155,12 @@ async def list_page(
     if words:
         statement = statement.where(Campaign.name.icontains(words, autoescape=True))
     if status is CampaignStatus.COMPLETED:
-        statement = statement.where(Campaign.status == CampaignStatus.SENDING, ~_has_open_rows())
+        statement = statement.where(Campaign.status == CampaignStatus.SENDING, ~breakers.has_open_rows())
     elif status is CampaignStatus.SENDING:
-        statement = statement.where(Campaign.status == status, _has_open_rows())
+        statement = statement.where(Campaign.status == status, breakers.has_open_rows())
     elif status is not None:
         statement = statement.where(Campaign.status == status)
     return await page(session, statement, Campaign.id.expression, limit=limit, cursor=cursor)
-
-
-def _has_open_rows() -> ColumnElement[bool]:
-    """Asked as the first open row in the index's order: as a mere EXISTS, every row may be read to find none."""
-    first = select(Message.id).where(Message.campaign_id == Campaign.id, Message.phase.in_(OPEN))
-    first = first.order_by(Message.phase, Message.id).limit(1)
-    return first.correlate(Campaign).scalar_subquery().is_not(None)
 
 
 @dataclass(frozen=True)
@@ -289,6 +281,8 @@ async def pause(session: AsyncSession, campaign_id: UUID, *, reason: str, now: d
     campaign = await get(session, campaign_id, lock=True)
     if campaign.status not in (CampaignStatus.SENDING, CampaignStatus.EXPANDING):
         raise Conflict("only a campaign that is going out can be paused", status=campaign.status)
+    if await shown_status(session, campaign) is CampaignStatus.COMPLETED:
+        raise Conflict("the campaign is completed")
     campaign.status, campaign.paused_at, campaign.pause_reason = CampaignStatus.PAUSED, now, reason
     return campaign
 
@@ -329,7 +323,7 @@ async def shown_statuses(session: AsyncSession, those: Sequence[Campaign]) -> di
     sending = [campaign.id for campaign in those if campaign.status is CampaignStatus.SENDING]
     open_ones: set[UUID] = set()
     if sending:
-        statement = select(Campaign.id).where(Campaign.id.in_(sending), _has_open_rows())
+        statement = select(Campaign.id).where(Campaign.id.in_(sending), breakers.has_open_rows())
         open_ones = set(await session.scalars(statement))
     return {
         campaign.id: CampaignStatus.COMPLETED

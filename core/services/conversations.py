@@ -26,7 +26,7 @@ from core.models import (
     User,
 )
 from core.models.conversation import POSITIONS
-from core.services import contacts, replies
+from core.services import contacts, media, replies
 from core.services.meanings import Heard
 from core.services.paging import Page, page
 from core.services.people import Actor
@@ -252,35 +252,47 @@ async def show(session: AsyncSession, conversation: Conversation) -> Shown:
 
 
 async def answer(
-    session: AsyncSession, conversation_id: UUID, words: str, *, actor: Actor, settings: Settings, now: datetime
+    session: AsyncSession,
+    conversation_id: UUID,
+    words: str,
+    *,
+    media_id: UUID | None = None,
+    actor: Actor,
+    settings: Settings,
+    now: datetime,
 ) -> Message:
-    """Queue a person's answer, to be sent before the service window ends.
+    """Queue a person's answer, to be sent before the service window ends: words, or a file with or without words.
 
-    Whoever answers an unassigned conversation takes it. Raises RuleViolation for an empty or too long text, Conflict
-    when the window has closed.
+    Whoever answers an unassigned conversation takes it. Raises RuleViolation for an empty or too long text and for a
+    file that cannot be sent, NotFound for one that is not known, Conflict when the window has closed.
     """
     body = words.strip()
-    if not 1 <= len(body) <= replies.TEXT_BODY:
+    if media_id is None and not 1 <= len(body) <= replies.TEXT_BODY:
         raise RuleViolation(f"an answer has 1 to {replies.TEXT_BODY} characters", field="text")
     conversation = await get(session, conversation_id, lock=True)
     ends_at = conversation.last_inbound_at + SERVICE_WINDOW
     if now >= ends_at - timedelta(seconds=5):
         raise Conflict(
-            "the 24 hours in which free text is allowed are over: wait until the person writes, or send a template",
+            "the 24 hours in which free answers are allowed are over: wait until the person writes, or send a template",
             reason="window_closed",
             window_ended_at=ends_at.isoformat(),
         )
+    content = replies.text_content(body)
+    if media_id is not None:
+        sender = await session.get_one(Sender, conversation.sender_id)
+        content = media.content(await media.get(session, media_id), body, sender, until=ends_at)
     contact = await contacts.get(session, conversation.contact_id)
     message = await replies.queue_reply(
         session,
         contact,
         conversation.sender_id,
-        replies.text_content(body),
+        content,
         kind=ReplyKind.PERSON,
         until=ends_at,
         settings=settings,
         now=now,
         user_id=actor.user_id,
+        media_id=media_id,
     )
     conversation.unread, conversation.handed_over = 0, False
     conversation.status, conversation.closed_at = ConversationStatus.OPEN, None

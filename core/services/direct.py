@@ -13,8 +13,8 @@ from core.consent.gate import SendRequest
 from core.db import Sessions
 from core.errors import Conflict, RuleViolation
 from core.keys import Keyring
-from core.models import CampaignVariant, Conversation, Media, Reply, Sender
-from core.services import contacts, expansion, filling, templates
+from core.models import CampaignVariant, Conversation, Reply, Sender
+from core.services import contacts, expansion, filling, media, templates
 from core.services.filling import Arm
 from core.services.people import Actor
 from core.services.templates import Current
@@ -111,8 +111,8 @@ async def queue_template(
 
 async def _check_media(session: AsyncSession, given: Any, sender: Sender) -> None:
     try:
-        media: Media = await templates.get_media(session, UUID(str(given)))
+        found = await media.get(session, UUID(str(given)))
     except ValueError as wrong:
         raise RuleViolation("media_id is an id that POST /api/media gave", field="parameters") from wrong
-    if media.sender_id != sender.id:
+    if found.sender_id != sender.id:
         raise RuleViolation("this file was uploaded for another number: upload it again", field="parameters")

@@ -42,7 +42,7 @@ from core.models import (
     ReceivedFile,
     WebhookEvent,
 )
-from core.services import consents, forms, holding, profiles, sources_taking
+from core.services import consents, forms, holding, media, profiles, sources_taking
 from core.services.erasure_lock import keep_out
 from core.services.people import Actor
 from core.settings import Settings
@@ -102,6 +102,7 @@ async def erase(
         erased.counts, erased.kept = {}, {}
         await _messages(session, each, now, erased)
         await _what_was_said(session, each, traces, erased)
+        await _what_was_shown(session, ids, erased)
         await _files(session, each, traces, erased)
         await _records(session, each, traces, erased)
         refs = await stored.address_refs(session, [each], keyring)
@@ -266,6 +267,13 @@ async def _what_was_said(session: AsyncSession, contact_id: UUID, traces: Traces
         "webhook_bodies": len(bodies) + len(parked) + await sources_taking.forget_person(session, traces),
         "pending_withdrawals": pending,
     }
+
+
+async def _what_was_shown(session: AsyncSession, ids: list[UUID], erased: Erased) -> None:
+    """Files that only this person got as an answer."""
+    shown = await media.forget_persons(session, ids)
+    erased.files += shown
+    erased.counts["answered_files"] = len(shown)
 
 
 # Full-width digits count as digits; the pattern allows for blanks and punctuation between them.

@@ -87,7 +87,8 @@ async def change(
 def _check(url: str, events: Sequence[str], settings: Settings) -> None:
     hooks.check_url(url, allow_private=settings.hooks_allow_private)
     if unknown := set(events) - set(hooks.EVENT_TYPES):
-        raise RuleViolation(f"there is no event type {min(unknown)!r}", field="events")
+        known = ", ".join(sorted(hooks.EVENT_TYPES))
+        raise RuleViolation(f"there is no event type {min(unknown)!r}: use {known}", field="events")
     if not events:
         raise RuleViolation("choose at least one event type", field="events")
 

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import func, select, text
+from sqlalchemy import and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
@@ -36,7 +36,7 @@ from core.models import (
     Suppression,
 )
 from core.queue import Ringer
-from core.services import erasure, people
+from core.services import breakers, erasure, people
 from core.services.people import Actor
 from core.services.remembering import PAGE, append_new, mark_of, news
 from core.settings import Settings
@@ -125,8 +125,9 @@ async def watch(session: AsyncSession, keyring: Keyring, *, now: datetime) -> Le
 
 async def _pause(session: AsyncSession, fork: LedgerFork, now: datetime) -> None:
     """Pause what would otherwise stand still without a word: the gate lets none of it through."""
-    going = (CampaignStatus.SENDING, CampaignStatus.EXPANDING)
-    chosen = select(Campaign).where(Campaign.status.in_(going)).order_by(Campaign.id)
+    sending = and_(Campaign.status == CampaignStatus.SENDING, breakers.has_open_rows())
+    going = or_(Campaign.status == CampaignStatus.EXPANDING, sending)
+    chosen = select(Campaign).where(going).order_by(Campaign.id)
     for campaign in await session.scalars(chosen.with_for_update()):
         campaign.status, campaign.paused_at = CampaignStatus.PAUSED, now
         campaign.pause_reason, campaign.pause_code = fork.reason, PAUSED

@@ -49,13 +49,16 @@ def content_of(parameters: Mapping[str, Any], *, now: datetime) -> dict[str, Any
 
 
 def words_of(parameters: Mapping[str, Any] | None) -> str | None:
-    """The text of a reply, for people to read; None when erasure took it."""
+    """The text of a reply, for people to read; None when erasure took it, and for a file without words."""
     content = (parameters or {}).get("content")
     if content is None:
         return None
     if content["type"] == "text":
         return str(content["text"]["body"])
-    return str(content["interactive"]["body"]["text"])
+    if content["type"] == "interactive":
+        return str(content["interactive"]["body"]["text"])
+    caption: str | None = content[content["type"]].get("caption")  # of a file
+    return caption
 
 
 async def queue_reply(
@@ -71,6 +74,7 @@ async def queue_reply(
     inbound_id: UUID | None = None,
     rule_id: UUID | None = None,
     user_id: UUID | None = None,
+    media_id: UUID | None = None,
 ) -> Message:
     """Put an answer into the number's queue, before everything in bulk; skipped when it cannot leave before `until`."""
     waits = await session.scalar(select(PendingWithdrawal.id).where(PendingWithdrawal.contact_id == contact.id))
@@ -99,6 +103,7 @@ async def queue_reply(
             inbound_id=inbound_id,
             rule_id=rule_id,
             user_id=user_id,
+            media_id=media_id,
         )
     )
     await session.flush()

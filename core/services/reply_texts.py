@@ -51,8 +51,8 @@ class Wording:
 
 
 def languages() -> list[str]:
-    """Languages with a built-in wording."""
-    return sorted(_BUILT_IN)
+    """Languages with a built-in wording of everything; those of stops are in every language a stop is understood in."""
+    return sorted(language for language, kinds in _BUILT_IN.items() if set(EDITABLE) <= set(kinds))
 
 
 def spoken(language: str | None) -> str:
@@ -79,7 +79,7 @@ async def wording(session: AsyncSession, kind: ReplyKind, tried: Sequence[str | 
     for language in wanted:
         if (row := own.get(language)) is not None:
             return Wording(kind, language, row.body, tuple(row.buttons), is_own=True)
-        if language in _BUILT_IN:
+        if kind in _BUILT_IN.get(language, ()):
             return _built_in(kind, language)
     raise AssertionError("there is an English wording of everything")
 
@@ -92,7 +92,10 @@ def _built_in(kind: ReplyKind, language: str) -> Wording:
 async def list_wordings(session: AsyncSession) -> list[Wording]:
     """Every wording there is: the organisation's own in place of the built-in ones, by kind and language."""
     found: dict[tuple[ReplyKind, str], Wording] = {
-        (kind, language): _built_in(kind, language) for kind in EDITABLE for language in _BUILT_IN
+        (kind, language): _built_in(kind, language)
+        for kind in EDITABLE
+        for language in _BUILT_IN
+        if kind in _BUILT_IN[language]
     }
     for row in await session.scalars(select(ReplyText)):
         found[row.kind, row.language] = Wording(row.kind, row.language, row.body, tuple(row.buttons), is_own=True)

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, null, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.models import Export, IdempotencyKey, Import, ImportRow, ParkedStatus, ReceivedFile, WebhookEvent
-from core.services import forms, holding, sources
+from core.services import forms, holding, media, sources
 from core.settings import Settings
 from core.statuses import ReceivedStatus, WebhookStatus, WorkStatus
 
@@ -29,6 +29,7 @@ async def purge(session: AsyncSession, *, settings: Settings, now: datetime) -> 
         **await _uploads(session, now - timedelta(days=settings.keep_uploads_days)),
         "form_requests": await forms.forget_unused(session, now=now),
         "received_files": await _received(session, now - timedelta(days=settings.keep_media_days)),
+        "answered_files": await _answered(session, now - timedelta(days=settings.keep_media_days)),
         "sealed_records": await holding.destroy_due(session, now),
         "export_files": await _exports(session, now - timedelta(days=settings.keep_exports_days)),
     }
@@ -69,6 +70,11 @@ async def _received(session: AsyncSession, before: datetime) -> int:
         received.status, received.path, received.filename = ReceivedStatus.REMOVED, None, None
         received.error = "its time is over"
     return files
+
+
+async def _answered(session: AsyncSession, before: datetime) -> int:
+    """Files that went out with answers; what was said beside them stays."""
+    return sum([_remove(str(path)) for path in await media.forget_old(session, before)])
 
 
 async def _exports(session: AsyncSession, before: datetime) -> int:

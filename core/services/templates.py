@@ -1,10 +1,7 @@
-"""Templates: define, submit, follow the provider's verdict; and the media their headers show."""
+"""Templates: define, submit, follow the provider's verdict."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,24 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import template_rules as rules
 from core.errors import Conflict, NotFound, RuleViolation
 from core.models import Media, Purpose, Sender, Template, TemplateVersion
+from core.services import media
 from core.statuses import Category, TemplateStatus
 from core.whatsapp import payloads
 from core.whatsapp.client import WhatsAppClient
 
-MEDIA_LIFE = timedelta(days=30)  # how long the provider keeps an uploaded file
 _TEXT_MEMBERS = {
     "HEADER": "message_template_title",
     "BODY": "message_template_element",
     "FOOTER": "message_template_footer",
 }
 _KNOWN_STATUSES = frozenset(status.value for status in TemplateStatus)
-# Kind and largest size in bytes per type; source: the provider's media reference, read 2026-11.
-MEDIA_TYPES = {
-    "image/jpeg": ("image", 5 << 20),
-    "image/png": ("image", 5 << 20),
-    "video/mp4": ("video", 16 << 20),
-    "application/pdf": ("document", 100 << 20),
-}
 
 
 @dataclass(frozen=True)
@@ -142,7 +132,7 @@ async def _create(
 ) -> payloads.CreatedTemplate:
     components = definition.components
     if header_media is not None:
-        handle = await client.upload_sample(Path(header_media.path), header_media.mime_type)
+        handle = await client.upload_sample(media.path_of(header_media), header_media.mime_type)
         components = [_with_sample(component, handle) for component in components]
     return await client.create_template(
         waba_id,
@@ -357,37 +347,3 @@ def _buttons(ours: Sequence[Any], value: Mapping[str, Any]) -> list[Any]:
 
 def _spoken(components: Sequence[Any]) -> list[Any]:
     return sorted(_content(components), key=lambda component: str(component.get("type", "")))
-
-
-async def add_media(
-    session: AsyncSession, client: WhatsAppClient, sender: Sender, *, path: Path, mime_type: str, now: datetime
-) -> Media:
-    """Upload a file to the provider; raises RuleViolation for a type or size it does not take."""
-    if mime_type not in MEDIA_TYPES:
-        raise RuleViolation(f"{mime_type} cannot be sent; use {', '.join(MEDIA_TYPES)}", field="file")
-    size = path.stat().st_size
-    kind, most = MEDIA_TYPES[mime_type]
-    if not 0 < size <= most:
-        raise RuleViolation(f"a file of this kind ({kind}) has 1 byte to {most >> 20} MB", field="file")
-    provider_id = await client.upload_media(sender.phone_number_id, path, mime_type)
-    media = Media(
-        sender_id=sender.id,
-        provider_id=provider_id,
-        filename=path.name,
-        mime_type=mime_type,
-        bytes=size,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        path=str(path),
-        expires_at=now + MEDIA_LIFE,
-    )
-    session.add(media)
-    await session.flush()
-    return media
-
-
-async def get_media(session: AsyncSession, media_id: UUID) -> Media:
-    """The uploaded file; raises NotFound."""
-    media = await session.get(Media, media_id)
-    if media is None:
-        raise NotFound("no such media", media_id=str(media_id))
-    return media

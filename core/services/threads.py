@@ -17,11 +17,12 @@ from core.models import Conversation
 from core.services import replies
 from core.services.paging import MAX_PAGE, Page
 from core.statuses import ReceivedStatus
+from core.whatsapp.said import words_of
 
 
 @dataclass(frozen=True)
 class File:
-    """What came with a message: a picture, a voice message, a document."""
+    """What came with a message of theirs, or went with an answer of ours: a picture, a voice message, a document."""
 
     status: ReceivedStatus
     mime_type: str | None
@@ -45,7 +46,7 @@ class Line:
     campaign_name: str | None
     author: str | None  # who of us wrote it
     at: datetime
-    file: File | None  # of an inbound one
+    file: File | None
 
 
 # The provider tells only the second in which a person wrote, and our own messages know theirs to the microsecond, so
@@ -53,7 +54,8 @@ class Line:
 # from when the provider took it: a campaign's rows are made long before, at its launch.
 _THREAD = text("""
     SELECT * FROM (
-        SELECT i.id, true AS is_inbound, i.type AS kind, i.text AS words, NULL::jsonb AS parameters,
+        SELECT i.id, true AS is_inbound, i.type AS kind, i.text AS words,
+               CASE WHEN i.text IS NULL THEN i.payload END AS parameters,
                NULL::jsonb AS components, NULL AS status, NULL AS skip_reason, NULL AS error, i.intent,
                NULL AS campaign_name, NULL AS author, i.occurred_at AS at,
                f.status AS file_status, f.mime_type, f.filename, f.bytes, f.error AS file_error,
@@ -63,10 +65,13 @@ _THREAD = text("""
          WHERE i.contact_id = :contact AND i.sender_id = :sender
          UNION ALL
         SELECT m.id, false, coalesce(r.kind, m.kind), NULL, m.parameters, v.components, m.status, m.skip_reason,
-               m.error, NULL, c.name, u.name, coalesce(m.accepted_at, m.queued_at), NULL, NULL, NULL, NULL, NULL,
+               m.error, NULL, c.name, u.name, coalesce(m.accepted_at, m.queued_at),
+               CASE WHEN g.id IS NOT NULL THEN CASE WHEN g.path IS NULL THEN 'removed' ELSE 'stored' END END,
+               g.mime_type, nullif(g.filename, ''), g.bytes, NULL,
                date_trunc('second', coalesce(m.accepted_at, m.queued_at))
           FROM messages m
           LEFT JOIN replies r ON r.message_id = m.id
+          LEFT JOIN media g ON g.id = r.media_id
           LEFT JOIN template_versions v ON v.id = m.template_version_id
           LEFT JOIN campaigns c ON c.id = m.campaign_id
           LEFT JOIN users u ON u.id = r.user_id
@@ -96,7 +101,7 @@ def _line(row: Row[Any]) -> Line:
         id=row.id,
         is_inbound=row.is_inbound,
         kind=row.kind,
-        words=row.words if row.is_inbound else _our_words(row),
+        words=_their_words(row) if row.is_inbound else _our_words(row),
         status=row.status,
         skip_reason=row.skip_reason,
         error=row.error,
@@ -106,6 +111,10 @@ def _line(row: Row[Any]) -> Line:
         at=row.at,
         file=file,
     )
+
+
+def _their_words(row: Row[Any]) -> str | None:
+    return row.words or words_of(row.kind, row.parameters or {})
 
 
 def _our_words(row: Row[Any]) -> str | None:

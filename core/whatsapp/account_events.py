@@ -38,6 +38,30 @@ _CRITICAL_WORDS = frozenset(
     | {"partner_removed", "account_offboarded"}
 )
 
+_SCORES = frozenset({"green", "yellow", "red", "unknown"})
+_CATEGORIES = frozenset({"marketing", "utility", "authentication"})
+_DECISIONS = frozenset({"approved", "rejected", "pending", "deferred"})
+# Every word of the reference, older ones included; of alerts there is no complete list.
+_KNOWN_WORDS: dict[AccountEventKind, frozenset[str]] = {
+    Kind.TEMPLATE_STATUS: frozenset(
+        {"approved", "archived", "deleted", "disabled", "flagged", "in_appeal", "limit_exceeded", "locked", "paused"}
+        | {"pending", "pending_deletion", "reinstated", "rejected", "unarchived"}
+    ),
+    Kind.TEMPLATE_QUALITY: _SCORES,
+    Kind.TEMPLATE_CATEGORY: _CATEGORIES,
+    Kind.TEMPLATE_CATEGORY_NOTICE: _CATEGORIES,
+    Kind.NUMBER_LIMIT: frozenset({"onboarding", "throughput_upgrade", "upgrade", "downgrade", "flagged", "unflagged"}),
+    Kind.NUMBER_NAME: _DECISIONS | {"reserved", "deleted"},
+    Kind.REVIEW: _DECISIONS,
+    Kind.SECURITY: frozenset({"pin_changed", "pin_reset_request", "pin_request_success"}),
+    Kind.ACCOUNT: frozenset(
+        {"account_deleted", "account_offboarded", "account_reconnected", "account_restriction", "account_violation"}
+        | {"ad_account_linked", "auth_intl_price_eligibility_update", "business_primary_location_country_update"}
+        | {"disabled_update", "mm_lite_terms_signed", "partner_added", "partner_app_installed"}
+        | {"partner_app_uninstalled", "partner_removed", "volume_based_pricing_tier_update"}
+    ),
+}
+
 
 @dataclass(frozen=True)
 class AccountEvent:
@@ -56,6 +80,11 @@ class AccountEvent:
     key: UUID
     severity: Severity
     value: dict[str, Any]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the provider's word is one we have met; an alert may be of any type."""
+        return self.word != "unreadable" and self.word in _KNOWN_WORDS.get(self.kind, {self.word})
 
 
 def read_account_event(field: str, account: str, raw: Raw, *, time: Raw, received_at: datetime) -> AccountEvent | None:
@@ -195,7 +224,12 @@ def _severity(kind: AccountEventKind, word: str, value: dict[str, Any]) -> Sever
         return Severity.INFO
     if word in _CRITICAL_WORDS:
         return Severity.CRITICAL
-    if word in _WARNING_WORDS or kind in (Kind.SECURITY, Kind.TEMPLATE_CATEGORY_NOTICE, Kind.TEMPLATE_CONTENT):
+    is_new = word not in _KNOWN_WORDS.get(kind, {word})  # somebody should look at it
+    if (
+        is_new
+        or word in _WARNING_WORDS
+        or kind in (Kind.SECURITY, Kind.TEMPLATE_CATEGORY_NOTICE, Kind.TEMPLATE_CONTENT)
+    ):
         return Severity.WARNING
     return Severity.INFO
 

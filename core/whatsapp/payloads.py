@@ -134,14 +134,11 @@ class PlainEnvelope(Struct):
 
 
 class StatusItem(Struct):
-    """One status of one message, whatever shape its parts have.
-
-    `timestamp` is seconds as text; milliseconds have been seen.
-    """
+    """One status of one message, whatever shape its parts have."""
 
     id: str
     status: str
-    timestamp: str | int
+    timestamp: Raw = ABSENT  # str or int
     biz_opaque_callback_data: Raw = ABSENT  # str
     pricing: Raw = ABSENT  # PlainPricing
     errors: Raw = ABSENT  # ErrorItem

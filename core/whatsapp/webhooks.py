@@ -14,7 +14,7 @@ from core.statuses import EventKind
 from core.whatsapp import payloads
 from core.whatsapp.account_events import FIELDS, AccountEvent, read_account_event
 from core.whatsapp.errors import explain
-from core.whatsapp.payloads import read
+from core.whatsapp.payloads import read, texts
 
 KNOWN_STATUSES = {
     "sent": EventKind.SENT,
@@ -157,7 +157,7 @@ def _read_change(parsed: Parsed, entry: payloads.Entry, change: payloads.Change,
             parsed.fields[name, False] += 1
         else:
             parsed.account.append(event)
-            parsed.fields[f"{name}/{event.word}"[:100], event.word != "unreadable"] += 1
+            parsed.fields[f"{name}/{event.word}"[:100], event.is_known] += 1
     else:
         parsed.fields[name[:100] or "(none)", name in LEFT_ALONE] += 1
 
@@ -243,7 +243,7 @@ def _plain(item: payloads.StatusItem) -> payloads.PlainStatus:
     return payloads.PlainStatus(
         id=item.id,
         status=item.status,
-        timestamp=str(item.timestamp),
+        timestamp=texts(read(item.timestamp, object)) or "",
         biz_opaque_callback_data=read(item.biz_opaque_callback_data, str),
         pricing=read(item.pricing, payloads.PlainPricing),
         errors=None if code is None else [payloads.PlainError(code)],
@@ -256,8 +256,8 @@ def _plain_report(status: payloads.PlainStatus, number: str, received_at: dateti
         return None
     try:
         occurred_at = payloads.instant(status.timestamp)
-    except ValueError:
-        return None
+    except ValueError:  # that it happened counts even when the provider garbles when
+        occurred_at = received_at
     if occurred_at > received_at + AHEAD:  # a clock that is wrong: it cannot have happened after we heard of it
         occurred_at = received_at
     pricing, code = status.pricing, status.errors[0].code if status.errors else None

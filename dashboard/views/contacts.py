@@ -20,6 +20,7 @@ GONE = {
     "message_texts": "texts of messages",
     "inbound_messages": "messages they wrote",
     "received_files": "files they sent",
+    "answered_files": "files sent to them",
     "webhook_bodies": "reports of WhatsApp",
     "evidence": "pieces of evidence",
     "addresses": "addresses",

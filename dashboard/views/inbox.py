@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.settings import get_settings
 from dashboard import chat, controls, format, markup, parameters, session, words
@@ -116,7 +117,7 @@ def _lines(row: Conversation, zone: str) -> None:
         for line in stored:
             st.download_button(
                 f"{chat.file_words(line)} · {format.instant(line.at, zone)}",
-                partial(session.client().received_file, row.id, line.id),
+                partial(session.client().file_of, row.id, line.id),
                 file_name=chat.file_name(line),
                 mime="application/octet-stream",
                 key=f"file_{line.id}",
@@ -129,7 +130,7 @@ def _content(conversation_id: str, line_id: str) -> bytes:
     if line_id not in kept:
         if len(kept) >= MOST_PICTURES:
             kept.clear()
-        kept[line_id] = session.client().received_file(conversation_id, line_id)
+        kept[line_id] = session.client().file_of(conversation_id, line_id)
     return kept[line_id]
 
 
@@ -161,23 +162,40 @@ def _handle(row: Conversation) -> None:
 def _answer(row: Conversation, zone: str) -> None:
     if row.window_ends_at <= datetime.now(UTC):
         st.info(
-            f"Free text was allowed until {format.instant(row.window_ends_at, zone)}, 24 hours after the last message. "
-            "Until the person writes again, only a template can be sent."
+            f"Free answers were allowed until {format.instant(row.window_ends_at, zone)}, 24 hours after the last "
+            "message. Until the person writes again, only a template can be sent."
         )
         return
-    with st.form("answer", clear_on_submit=True, border=False):
-        text = st.text_area("Answer", key="answer_text", max_chars=4096, height=100) or ""
+    done = st.session_state.setdefault("answers_done", {}).get(row.id, 0)  # after each the fields are new, so empty
+    with st.form(f"answer_{row.id}", border=False):
+        text = st.text_area("Answer", key=f"answer_text_{row.id}_{done}", max_chars=4096, height=100) or ""
+        file = st.file_uploader(
+            "Picture, video or document",
+            type=list(chat.ANSWER_FILES),
+            max_upload_size=chat.LARGEST_MB,
+            key=f"answer_file_{row.id}_{done}",
+            help="Pictures to 5 MB, videos to 16 MB, documents to 100 MB. What you write stands under it.",
+        )
         left, right = st.columns([3, 1], vertical_alignment="center")
         with left:
-            st.caption(f"Free text may be sent until {format.instant(row.window_ends_at, zone)}.")
+            st.caption(f"Free answers may be sent until {format.instant(row.window_ends_at, zone)}.")
         with right:
             pressed = st.form_submit_button("Send", type="primary", key="answer_button", width="stretch")
-    if pressed and not text.strip():
-        st.warning("Write something first.")
+    if pressed and not text.strip() and file is None:
+        st.warning("Write something first, or choose a file.")
     elif pressed:
-        session.client().answer(row.id, text, controls.once_key(f"answer_{row.id}"))
-        controls.done_with(f"answer_{row.id}")
+        _send(row, text, file)
+        st.session_state["answers_done"][row.id] = done + 1
         st.rerun()
+
+
+def _send(row: Conversation, text: str, file: UploadedFile | None) -> None:
+    media_id = None
+    if file is not None:
+        with st.spinner("Uploading to WhatsApp"):
+            media_id = parameters.uploaded(file, session.client(), row.sender_id)
+    session.client().answer(row.id, text, controls.once_key(f"answer_{row.id}"), media_id)
+    controls.done_with(f"answer_{row.id}")
 
 
 def _template(row: Conversation, *, is_open: bool) -> None:

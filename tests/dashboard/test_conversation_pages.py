@@ -24,7 +24,7 @@ def test_the_inbox_shows_who_waits_and_the_thread_and_sends_an_answer(busy_dashb
     assert "<b>blue</b>" in text and "<b>still</b>" not in text  # the person's own marks, and nothing else
     assert "Hello Chloé, we deliver in two days." in text
     assert "2 new" not in {button.key: button.label for button in at.button}[f"open_{CHAT}"]
-    at.text_area(key="answer_text").set_value("To Lyon it is 5 EUR.")
+    at.text_area(key=f"answer_text_{CHAT}_0").set_value("To Lyon it is 5 EUR.")
     at.button(key="answer_button").click().run()
     assert not at.exception and "To Lyon it is 5 EUR." in said(at)
     assert "Some marketer" in said(at)
@@ -58,6 +58,19 @@ def test_an_empty_answer_is_asked_for_and_an_old_conversation_takes_none(busy_da
     assert "24 hours after the last message" in said(at)
     at.button(key="close_conversation").click().run()
     assert f"open_{STALE}" not in [button.key for button in at.button]
+
+
+def test_a_file_that_cannot_go_is_refused_in_words_and_nothing_typed_is_lost(busy_dashboard: Visit) -> None:
+    at = busy_dashboard(Role.MARKETER, "inbox")
+    at.button(key=f"open_{CHAT}").click().run()
+
+    at.text_area(key=f"answer_text_{CHAT}_0").set_value("The blue one")
+    at.file_uploader(key=f"answer_file_{CHAT}_0").upload("blue.png", b"GIF89a", "image/png")
+    at.button(key="answer_button").click().run()
+
+    assert not at.exception and "its content is something else" in at.error[0].value
+    assert at.text_area(key=f"answer_text_{CHAT}_0").value == "The blue one"
+    assert "The blue one" not in at.get("html")[-1].proto.body
 
 
 def test_pages_without_anything_say_what_to_expect(new_dashboard: Visit) -> None:
@@ -148,6 +161,8 @@ def test_a_bubble_escapes_and_says_what_has_no_text() -> None:
     line = Line("1", True, "image", datetime.fromisoformat(at))
 
     assert "a picture" in chat.thread([line], "UTC")
+    new = Line("2", True, "hologram", datetime.fromisoformat(at))
+    assert "a message of a new kind" in chat.thread([new], "UTC")
 
 
 def test_a_closed_window_leaves_templates_and_the_contact_leads_to_the_chat(busy_dashboard: Visit) -> None:

@@ -95,6 +95,22 @@ async def test_a_paused_template_stops_its_campaigns_and_its_approval_lets_them_
     assert (await the_campaign(stack))["status"] in GOES_ON
 
 
+async def test_a_completed_campaign_is_stopped_by_nothing(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, PEOPLE[:3])
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+    await stack.settle()
+    ours = await own_template(stack)
+    assert (await the_campaign(stack))["status"] == "completed"
+
+    paused, edited = example("template_paused", at=AT + 1, **ours), example("template_components", at=AT + 2, **ours)
+    effects = await tell(stack, paused, edited)
+    by_hand = await stack.client.post(f"/api/campaigns/{campaign['id']}/pause", json={"reason": "why not"})
+
+    assert effects == ["The template is paused.", "Version 2 was added."]
+    assert (by_hand.status_code, by_hand.json()["detail"]) == (409, "the campaign is completed")
+    assert (await the_campaign(stack))["status"] == "completed"
+
+
 GOES_ON = ("sending", "completed")
 NOTHING_NEW = "Nothing: something newer is known already."
 

@@ -150,6 +150,19 @@ def test_what_is_said_about_templates_numbers_and_the_account(name: str) -> None
     assert event.key == example(name).account[0].key
 
 
+@pytest.mark.parametrize("name", ["template_paused", "template_quality", "number_flagged", "review", "security"])
+def test_a_word_that_is_new_is_listed_as_unknown_and_for_somebody_to_look_at(name: str) -> None:
+    whole = json.loads((EXAMPLES / f"{name}.json").read_bytes())
+    change = whole["entry"][0]["changes"][0]
+    word = next(key for key in ("new_quality_score", "decision", "event") if key in change["value"])
+    change["value"][word] = "VANISHED"
+
+    parsed = parse(json.dumps(whole).encode(), received_at=NOW)
+
+    assert parsed.account[0].severity is WARNING
+    assert [(key.rpartition("/")[2], known) for key, known in parsed.fields] == [("vanished", False)]
+
+
 def test_limits_are_words_or_numbers() -> None:
     found = {name: told.limit_tier(example(name).account[0]) for name in ACCOUNT if "number" in name or "cap" in name}
     assert found["capability_tier"] == found["number_upgrade"] == "TIER_10K"

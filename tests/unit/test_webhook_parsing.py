@@ -105,6 +105,11 @@ def test_a_status_from_the_future_happened_when_it_came() -> None:
     assert reported_at(str(slightly_ahead)) == [datetime.fromtimestamp(slightly_ahead, UTC)]
 
 
+@pytest.mark.parametrize("stamp", ["garbage", "", None, 0, -1, 10**30, [], 1.5])
+def test_a_status_with_a_garbled_time_happened_when_it_came(stamp: Any) -> None:
+    assert reported_at(stamp) == [NOW]
+
+
 VALUES = (
     st.none()
     | st.booleans()
