@@ -21,7 +21,7 @@ _SAID_BY_FILES = (Method.WEB_FORM, Method.PAPER, Method.CALL, Method.IN_PERSON, 
 _METHOD_WORDS = {
     word: method.value
     for method, words in {
-        Method.WEB_FORM: "web-form webform website online webフォーム ウェブフォーム フォーム ウェブ webサイト formular",
+        Method.WEB_FORM: "web-form webform website online webフォーム ウェブフォーム フォーム ウェブ formular",
         Method.PAPER: "紙 用紙 書面 申込書 papier schriftlich",
         Method.CALL: "phone telephone 電話 telefon telefonisch",
         Method.IN_PERSON: "in-person store 店頭 店舗 対面 persönlich",

@@ -90,7 +90,7 @@ def suggest_columns(header: Sequence[str]) -> dict[str, str]:
 
 
 def told_by_them(header: Sequence[str]) -> list[str]:
-    """The header, with our own columns unnamed where a file of rejected rows comes back mended: they are no attributes."""
+    """The header, with our own columns unnamed where a file of rejected rows comes back mended."""
     ours = len(VERDICT_COLUMNS)
     return [*("" for _ in VERDICT_COLUMNS), *header[ours:]] if tuple(header[:ours]) == VERDICT_COLUMNS else [*header]
 
