@@ -16,7 +16,7 @@ from core.consent import ledger, stored
 from core.consent.acts import Act
 from core.consent.imports import ImportOutcome, RowFacts, classify
 from core.consent.registry import Registry, load_registry
-from core.consent.state import Grade, covers
+from core.consent.state import Grade, State, covers
 from core.db import copy_rows, plan_anew
 from core.keys import Keyring
 from core.models import Contact, Import
@@ -325,7 +325,8 @@ def _judge(
     row: Row, act: Act, outcome: Outcome, registry: Registry, verdicts: _Verdicts, desk: Desk, now: datetime
 ) -> None:
     purpose = registry.purposes.get(act.purpose)
-    refused = outcome.rule == "14"
+    # A grant too weak or too old is turned away for that first; whoever said stop is refused all the same.
+    refused = outcome.rule == "14" or outcome.state is State.WITHDRAWN
     if desk.check is not None:
         if act.is_grant:
             refused = refused or desk.check.refuses(row, act.purpose)

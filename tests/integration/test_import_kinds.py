@@ -178,3 +178,22 @@ async def test_rejected_rows_open_in_a_spreadsheet_and_come_back_mended(stack: S
     async with stack.sessions() as session:
         kept = [set(each) for each in (await session.execute(text("SELECT attributes FROM contacts"))).scalars()]
     assert kept and not any(names & {"row_number", "verdict", "reason"} for names in kept)
+
+
+async def test_who_said_stop_is_refused_however_weak_or_old_the_row_is_and_a_check_says_the_same(stack: Stack) -> None:
+    rows = [
+        consenting(ANA, action="opt_out", source_record_id="out"),
+        consenting(ANA, evidence_ref=""),
+        consenting(ANA, occurred_at="2015-01-01T00:00:00Z", source_record_id="old"),
+        consenting(BOB, evidence_ref=""),
+    ]
+    checked = await an_import(stack, csv_of([*rows[:2], rows[3]]), dry_run=True)
+    assert checked["verdicts"] == {"not_sendable": 1, "opt_out_applied": 1, "refused_suppressed": 1}
+
+    done = await an_import(stack, csv_of([*rows[:2], rows[3]]))
+    again = await an_import(stack, csv_of(rows[2:3]))
+
+    assert done["verdicts"] == checked["verdicts"]
+    assert again["verdicts"] == {"refused_suppressed": 1}
+    rejects = (await stack.client.get(f"/api/imports/{done['id']}/rejects.csv")).text
+    assert BOB in rejects and ANA not in rejects
