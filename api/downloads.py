@@ -44,8 +44,15 @@ def csv_file(
 
 
 def csv_stream(name: str, lines: AsyncIterator[str]) -> Stream:
+    """A download in UTF-8 with the mark by which spreadsheets know it; without, they show 山田 as å±±ç”°."""
     headers = {"content-disposition": f'attachment; filename="{name}.csv"', "cache-control": "private, no-store"}
-    return Stream(lines, media_type="text/csv; charset=utf-8", headers=headers)
+    return Stream(_marked(lines), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def _marked(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield "\ufeff"
+    async for each in lines:
+        yield each
 
 
 async def _lines(

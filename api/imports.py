@@ -26,7 +26,7 @@ from core.consent.registry import load_registry
 from core.errors import AppError, RuleViolation
 from core.models import Import, ImportRow
 from core.services import attributes, audiences, imports, people
-from core.services.imports_columns import HEADERS, Options, checked_zone, mapped_columns
+from core.services.imports_columns import HEADERS, VERDICT_COLUMNS, Options, checked_zone, mapped_columns
 from core.services.imports_reading import preview
 from core.services.imports_recording import DOWNLOADED
 from core.services.imports_rows import LEFT_OUT, Row, Value
@@ -36,6 +36,7 @@ from core.tabular import Format
 
 MOST_BYTES = 2 << 30
 PREVIEWED = 20  # rows
+MOST_REASONS = 20
 
 
 class OptionsIn(Struct, forbid_unknown_fields=True):
@@ -160,6 +161,19 @@ class ImportRowOut(Struct):
     @classmethod
     def of(cls, row: ImportRow) -> Self:
         return cls(row.row_number, row.verdict, row.reason, row.contact_id, row.raw)
+
+
+class WhyOut(Struct):
+    """A reason for which rows were not used as they came: how many, and the first of them."""
+
+    verdict: str
+    reason: str | None
+    rows: int
+    first_row: int
+
+    @classmethod
+    def of(cls, why: imports.Why) -> Self:
+        return cls(why.verdict, why.reason, why.rows, why.first_row)
 
 
 class ImportController(Controller):
@@ -287,12 +301,18 @@ class ImportController(Controller):
         found = await imports.rows_page(session, import_id, verdict=verdict, limit=limit, cursor=cursor)
         return PageOut([ImportRowOut.of(row) for row in found.items], found.next)
 
+    @get("/{import_id:uuid}/reasons", guards=[READ_PEOPLE])
+    async def reasons(self, import_id: FromPath[UUID], session: Db) -> list[WhyOut]:
+        """Why rows were rejected or cannot be messaged, the most frequent reasons first."""
+        found = await imports.reasons(session, import_id, verdicts=DOWNLOADED, limit=MOST_REASONS)
+        return [WhyOut.of(why) for why in found]
+
     @get("/{import_id:uuid}/rejects.csv", guards=[READ_PEOPLE], media_type="text/csv")
     async def rejects(self, import_id: FromPath[UUID], request: AuthedRequest, parts: Held, session: Db) -> Stream:
         """Rejected and not sendable rows as CSV, each with its row number and reason."""
         job = await imports.get(session, import_id)
         await people.note(session, request.user, "import.rejects_downloaded", "import", job.id)
-        return csv_stream(f"rejects-{import_id}", _rejects(parts, import_id))
+        return csv_stream(f"rejects-{import_id}", _rejects(parts, job))
 
 
 async def _digest(data: ImportIn) -> str:
@@ -343,24 +363,20 @@ async def _audience(session: AsyncSession, options: OptionsIn) -> UUID | None:
     return audience.id
 
 
-async def _rejects(parts: Parts, import_id: UUID) -> AsyncIterator[str]:
-    """CSV text, a page of rows at a time."""
-    columns: list[str] | None = None
+async def _rejects(parts: Parts, job: Import) -> AsyncIterator[str]:
+    """CSV text under the file's own column names, a page of rows at a time."""
+    async with parts.sessions() as session:
+        columns = await imports.columns_of_rejects(session, job.id)
+    theirs: dict[str, str] = job.options.get("columns", {})
+    yield line([*VERDICT_COLUMNS, *(theirs.get(name, name) for name in columns)])
     for verdict in DOWNLOADED:
         cursor: str | None = None
         while True:
             async with parts.sessions() as session:
-                found = await imports.rows_page(session, import_id, verdict=verdict, limit=200, cursor=cursor)
-            if columns is None and found.items:
-                columns = sorted({name for row in found.items for name in row.raw or {}})
-                yield line(["row_number", "verdict", "reason", *columns])
+                found = await imports.rows_page(session, job.id, verdict=verdict, limit=200, cursor=cursor)
             for row in found.items:
                 raw = row.raw or {}
-                yield line(
-                    [str(row.row_number), row.verdict, row.reason or "", *(raw.get(c, "") for c in columns or [])]
-                )
+                yield line([row.row_number, row.verdict, row.reason, *(raw.get(name) for name in columns)])
             cursor = found.next
             if cursor is None:
                 break
-    if columns is None:
-        yield line(["row_number", "verdict", "reason"])

@@ -12,7 +12,8 @@ from benchmarks.people import act_of, seed
 from benchmarks.report import Report
 from core.clock import utc_now
 from core.consent import ledger as chain
-from core.consent.package import AuditFilters, build
+from core.consent.package import build
+from core.consent.package_filters import AuditFilters
 from core.consent.verify import verify
 from core.errors import Unavailable
 from core.services import consents

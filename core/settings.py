@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     keep_uploads_days: int = Field(90, ge=1, description="How long uploaded files and rejected rows are kept")
     keep_media_days: int = Field(90, ge=1, description="How long files people sent are kept")
     keep_exports_days: int = Field(30, ge=1, description="How long finished audit packages are kept")
+    keep_events_days: int = Field(730, ge=1, description="How long events other systems told about people are kept")
     keep_evidence_days: int = Field(
         1095, ge=30, description="How long people whose consent has ended are kept; then they are erased"
     )

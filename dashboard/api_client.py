@@ -218,8 +218,8 @@ class ApiClient:
     def import_(self, import_id: str) -> p.Import:
         return self._get(f"/api/imports/{quote(import_id, safe='')}", p.Import)
 
-    def import_rows(self, import_id: str, verdict: str, limit: int = 50) -> list[p.ImportRow]:
-        return self._get(f"/api/imports/{import_id}/rows", p.Page[p.ImportRow], verdict=verdict, limit=limit).items
+    def import_reasons(self, import_id: str) -> list[p.ImportReason]:
+        return self._get(f"/api/imports/{import_id}/reasons", list[p.ImportReason])
 
     def preview_import(self, filename: str, content: bytes, options: Json) -> p.FilePreview:
         form = {"options": json.dumps(options)}

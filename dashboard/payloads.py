@@ -121,8 +121,10 @@ class Import(Struct):
     undone: dict[str, int] | None = None
 
 
-class ImportRow(Struct):
-    row_number: int
+class ImportReason(Struct):
+    verdict: str
+    rows: int
+    first_row: int
     reason: str | None = None
 
 

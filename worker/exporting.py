@@ -1,5 +1,6 @@
 """Exporting: audit packages."""
 
+import errno
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core import queue
 from core.clock import utc_now
 from core.consent import package
-from core.consent.package import AuditFilters
+from core.consent.package_filters import AuditFilters
 from core.consent.state import Grade, State
 from core.errors import AppError
 from core.models import Export
@@ -40,21 +41,28 @@ async def build_audit(ctx: dict[str, Any], export_id: str) -> None:
                 path=path,
                 export_id=export.id,
                 reason=export.reason,
-                requested_by=str(export.created_by or "api key"),
+                requested_by=await exports.asked_by(session, export),
                 now=utc_now(),
                 brand=parts.settings.brand,
             )
             exports.finish(export, path, built, now=utc_now())
         log.info("audit.built", export_id=export_id)
     except (AppError, OSError, SQLAlchemyError) as broken:
-        path.unlink(missing_ok=True)
-        reason = (
-            broken.message if isinstance(broken, AppError) else f"it could not be written ({type(broken).__name__})"
-        )
+        for left in (path, package.part_of(path)):
+            left.unlink(missing_ok=True)
+        reason = _why(broken)
         async with parts.sessions.begin() as session:
             export = await exports.get(session, UUID(export_id), lock=True)
             export.status, export.error, export.finished_at = WorkStatus.FAILED, reason, utc_now()
         log.error("audit.failed", export_id=export_id, error=type(broken).__name__)
+
+
+def _why(broken: Exception) -> str:
+    if isinstance(broken, AppError):
+        return broken.message
+    if isinstance(broken, OSError) and broken.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "the disk is full: make room where Kairan keeps its data, or limit the package, and ask for it again"
+    return f"it could not be written ({type(broken).__name__})"
 
 
 def _ids(filters: dict[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.consent import ledger, stored, verify
 from core.consent.archive import HOWTO, Archive, inert
 from core.consent.canonical import jcs, timestamp
+from core.consent.package_filters import AuditFilters, in_words
 from core.consent.package_registries import write_registries
 from core.consent.registry import record_system
-from core.consent.state import Event, EventType, Grade, Permission, State, covers, is_scope, replay
+from core.consent.state import Event, EventType, Permission, covers, is_scope, replay
 from core.consent.summary import About, Findings, document, workbook
 from core.errors import RuleViolation
 from core.keys import Keyring
@@ -51,23 +52,6 @@ CONSENT_COLUMNS = (
 SEND_COLUMNS = (
     "message_id", "contact_id", "purpose", "permit_seq", "permit_head_seq", "permitted_at", "accepted_at", "status",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditFilters:
-    """Whose consents are listed; everything empty means everybody's. `as_of_seq` looks back in time."""
-
-    purpose: str | None = None
-    country: str | None = None  # ISO 3166-1 alpha-2, of the contact
-    state: State | None = None
-    grade: Grade | None = None  # of the consent in force
-    method: str | None = None
-    notice_id: UUID | None = None
-    collection_point: str | None = None
-    import_id: UUID | None = None  # the batch the consent in force came with
-    contact_ids: tuple[UUID, ...] = ()
-    campaign_id: UUID | None = None  # people with a message in it
-    as_of_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +90,7 @@ async def build(
     """
     checkpoint = await _checkpoint(session, keyring, filters.as_of_seq)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
+    unfinished = part_of(path)
     with zipfile.ZipFile(unfinished, "w", allowZip64=True) as file:
         archive = Archive(file)
         findings = Findings()
@@ -120,7 +104,7 @@ async def build(
             size=checkpoint.size,
             root=checkpoint.root,
             fingerprint=keyring.fingerprint,
-            filters=_plain(filters),
+            filters=await in_words(session, filters),
             counts=counts,
         )
         archive.write("summary.pdf", document(about, findings))
@@ -154,6 +138,11 @@ async def build(
     )
     built = (counts["people"], counts["consents"], counts["sends"], counts["evidence"])
     return Built(checkpoint.size, checkpoint.root, *built, path.stat().st_size, digest, keyring.fingerprint)
+
+
+def part_of(path: Path) -> Path:
+    """Where a package is written until it is whole."""
+    return path.with_name(f".{path.name}.part")
 
 
 def _file_hash(path: Path) -> str:

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Any
+from xml.sax.saxutils import escape
 
 import xlsxwriter
 from reportlab.graphics.charts.barcharts import HorizontalBarChart
@@ -21,6 +23,7 @@ from reportlab.lib.units import mm
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+from xlsxwriter.worksheet import Worksheet
 
 LATIN, WIDE = "Helvetica", "HeiseiKakuGo-W5"  # the second is drawn by the reader's own font: Japanese and Latin
 ACCENT = "#0072B2"
@@ -71,13 +74,11 @@ class About:
     size: int
     root: str
     fingerprint: str
-    filters: Mapping[str, object]
+    filters: Mapping[str, str]  # in words
     counts: Mapping[str, int]
 
     def lines(self) -> list[tuple[str, str]]:
-        # A long list of ids would be larger than a page; the manifest names each of them.
-        plain = {name: len(value) if isinstance(value, list | tuple) else value for name, value in self.filters.items()}
-        asked = ", ".join(f"{name}: {value}" for name, value in plain.items()) or "everybody"
+        asked = ", ".join(f"{name}: {value}" for name, value in self.filters.items()) or "everybody"
         return [
             ("Export", self.export_id),
             ("Made for", self.requested_by),
@@ -121,6 +122,7 @@ def workbook(about: About, findings: Findings) -> bytes:
         first.write_string(at, 1, value)
     first.set_column(0, 0, 26)
     first.set_column(1, 1, 80)
+    _one_page_wide(first)
     for number, (title, heads, rows) in enumerate(tables(findings, about.counts), start=1):
         sheet = book.add_worksheet(f"{number} {title}"[:31])
         sheet.set_header(f"&LExport {about.export_id}&RMade for {_plain(about.requested_by)}")
@@ -130,9 +132,18 @@ def workbook(about: About, findings: Findings) -> bytes:
         for line, row in enumerate(rows, start=3):
             for at, value in enumerate(row):
                 (sheet.write_number if isinstance(value, int) else sheet.write_string)(line, at, value)
-        sheet.set_column(0, len(heads) - 1, 32)
+        sheet.set_column(0, 0, max(24, *(len(str(row[0])) for row in rows)) + 2 if rows else 32)
+        sheet.set_column(1, len(heads) - 1, 24)
+        _one_page_wide(sheet)
     book.close()
     return target.getvalue()
+
+
+def _one_page_wide(sheet: Worksheet) -> None:
+    """However it is printed, no column stands on a page of its own."""
+    sheet.set_landscape()
+    sheet.set_paper(9)  # A4
+    sheet.fit_to_pages(1, 0)
 
 
 def _plain(text: str) -> str:
@@ -147,6 +158,7 @@ def document(about: About, findings: Findings) -> bytes:
     margins = {"leftMargin": 18 * mm, "rightMargin": 18 * mm, "topMargin": 18 * mm, "bottomMargin": 20 * mm}
     file = SimpleDocTemplate(target, pagesize=A4, title="Consent audit", invariant=1, **margins)
     style = getSampleStyleSheet()
+    style["Heading3"].keepWithNext = 1
     story: list[Flowable] = [
         Paragraph("Consent audit", style["Title"]),
         _finding(about, findings, style["BodyText"]),
@@ -156,7 +168,7 @@ def document(about: About, findings: Findings) -> bytes:
     for title, heads, rows in tables(findings, about.counts):
         story += [Spacer(1, 5 * mm), Paragraph(title, style["Heading3"])]
         if title.startswith("Consents in force by grade") and rows:
-            story.append(_bars(rows))
+            story += [_bars(rows), Spacer(1, 3 * mm)]
         widths = [174 * mm / len(heads)] * len(heads)
         story.append(_table(heads, rows, widths) if rows else Paragraph("None.", style["BodyText"]))
     story += [Spacer(1, 5 * mm), Paragraph("Words", style["Heading3"])]
@@ -206,6 +218,12 @@ def _font(text: str) -> str:
     return LATIN
 
 
+def _marked_up(text: str) -> str:
+    """The text as markup, each stretch in the font that can write it: the wide font spaces Latin letters badly."""
+    stretches = ((font, "".join(letters)) for font, letters in groupby(text, key=_font))
+    return "".join(f'<font name="{font}">{escape(stretch)}</font>' for font, stretch in stretches)
+
+
 def _table(
     heads: Sequence[str], rows: Sequence[tuple[Any, ...]], widths: list[float], *, heads_shown: bool = True
 ) -> Table:
@@ -214,9 +232,7 @@ def _table(
     def cell(value: Any) -> Any:
         if isinstance(value, int):
             return f"{value:,}"
-        text = str(value)
-        escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        return Paragraph(f'<font name="{_font(text)}">{escaped}</font>', plain)
+        return Paragraph(_marked_up(str(value)), plain)
 
     body = [[cell(value) for value in row] for row in rows]
     table = Table([list(heads), *body] if heads_shown else body, colWidths=widths, repeatRows=int(heads_shown))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -128,6 +128,12 @@ def match_key(event: Happened, region: str) -> str | None:
         return phone.parse(event.phone, region=region).match_key
     except PhoneError:
         return "+"  # nobody's: whose number makes no sense is nobody we know
+
+
+async def forget_old(session: AsyncSession, before: datetime) -> int:
+    """Delete what happened before an instant, whenever it was told; how many events."""
+    gone = delete(ContactEvent).where(ContactEvent.occurred_at < before).returning(ContactEvent.id).cte("gone")
+    return await session.scalar(select(func.count()).select_from(gone)) or 0
 
 
 async def known(session: AsyncSession) -> list[Known]:

@@ -14,7 +14,7 @@ from core.consent import ledger
 from core.consent.package import Built
 from core.errors import Conflict, Forbidden, NotFound
 from core.log import mask_text
-from core.models import Campaign, ChainHead, Checkpoint, Export
+from core.models import Campaign, ChainHead, Checkpoint, Export, User
 from core.services.paging import Page, page
 from core.services.people import Actor
 from core.statuses import WorkStatus
@@ -93,6 +93,12 @@ async def campaign_names(session: AsyncSession, found: Sequence[Export]) -> dict
     ids = {str(export.filters["campaign_id"]) for export in found if export.filters.get("campaign_id")}
     named = select(Campaign.id, Campaign.name).where(Campaign.id.in_([UUID(each) for each in ids]))
     return {str(row.id): row.name for row in await session.execute(named)} if ids else {}
+
+
+async def asked_by(session: AsyncSession, export: Export) -> str:
+    """Who asked for the package, for people who read it."""
+    name = await session.scalar(select(User.name).where(User.id == export.created_by))
+    return f"{name} ({export.created_by})" if name else "a program with an API key"
 
 
 async def ledger_standing(session: AsyncSession) -> tuple[int, Checkpoint | None]:

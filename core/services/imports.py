@@ -4,14 +4,15 @@ A file is read to its end, then recorded in chunks. Every chunk is one transacti
 crash resumes where it stopped and no row counts twice.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
@@ -19,7 +20,8 @@ from core.db import Sessions
 from core.errors import Conflict, NotFound
 from core.models import Import, ImportRow
 from core.services import audiences
-from core.services.imports_columns import Options
+from core.services.imports_columns import HEADERS, Options
+from core.services.imports_rows import ZONE_FIELD
 from core.services.paging import Page, page
 from core.statuses import AudienceKind, ImportStatus
 
@@ -92,6 +94,33 @@ async def rows_page(
         statement = statement.where(ImportRow.verdict == verdict)
     place = ImportRow.row_number.expression
     return await page(session, statement, place, limit=limit, cursor=cursor, newest_first=False)
+
+
+@dataclass(frozen=True)
+class Why:
+    """A reason for which rows of an import were not used as they came: how many, and the first of them."""
+
+    verdict: str
+    reason: str | None
+    rows: int
+    first_row: int
+
+
+async def reasons(session: AsyncSession, import_id: UUID, *, verdicts: Sequence[str], limit: int) -> list[Why]:
+    """The most frequent reasons of rows with these verdicts, the most frequent first."""
+    await get(session, import_id)
+    said, rows = (ImportRow.verdict, ImportRow.reason), func.count()
+    counted = select(*said, rows, func.min(ImportRow.row_number)).group_by(*said)
+    wanted = counted.where(ImportRow.import_id == import_id, ImportRow.verdict.in_(verdicts))
+    found = await session.execute(wanted.order_by(rows.desc(), *said).limit(limit))
+    return [Why(*row) for row in found]
+
+
+async def columns_of_rejects(session: AsyncSession, import_id: UUID) -> list[str]:
+    """Every name under which some rejected row holds something, our fields first."""
+    filled = (ImportRow.import_id == import_id, func.jsonb_typeof(ImportRow.raw) == "object")
+    names = set(await session.scalars(select(func.jsonb_object_keys(ImportRow.raw)).where(*filled).distinct()))
+    return [*(name for name in HEADERS if name in names), *sorted(names - HEADERS.keys() - {ZONE_FIELD})]
 
 
 async def forget_rows(session: AsyncSession, job: Import) -> None:

@@ -1,5 +1,6 @@
 """What a row of a file says about consent: the act it is, what its evidence lacks, and the reason of its verdict."""
 
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import blake2b
@@ -15,6 +16,18 @@ from core.services.imports_rows import Row
 SOURCE = "import"
 REQUIRED_EVIDENCE = ("method", "collection_point", "source_record_id", "evidence_ref")
 _METHODS = frozenset(method.value for method in Method)
+_SAID_BY_FILES = (Method.WEB_FORM, Method.PAPER, Method.CALL, Method.IN_PERSON, Method.PREF_CENTRE)
+# What people write instead, as NFKC and small letters write it; English, Japanese, German.
+_METHOD_WORDS = {
+    word: method.value
+    for method, words in {
+        Method.WEB_FORM: "web-form webform website online webフォーム ウェブフォーム フォーム ウェブ formular",
+        Method.PAPER: "紙 用紙 書面 申込書 papier schriftlich",
+        Method.CALL: "phone telephone 電話 telefon telefonisch",
+        Method.IN_PERSON: "in-person store 店頭 店舗 対面 persönlich",
+    }.items()
+    for word in words.split()
+} | {"web form": "web_form", "in person": "in_person"}
 _NOT_EVIDENCE = frozenset({"name", "country", "language"})
 
 
@@ -52,8 +65,14 @@ def why(verdict: ImportOutcome, row: Row, act: Act) -> str | None:
 
 
 def missing(row: Row, act: Act) -> list[str]:
+    """What an opt-in's evidence lacks, and what of it is nothing we know."""
     lacking = [name for name in REQUIRED_EVIDENCE if name not in row.values]
-    return lacking if act.notice_id is not None else [*lacking, "notice_id"]
+    if act.method is None and "method" in row.values:
+        lacking.append(f"method (it is none of {', '.join(_SAID_BY_FILES)})")
+    if act.notice_id is None:
+        cited = "notice_id" in row.values
+        lacking.append("notice_id (there is no such notice for the purpose)" if cited else "notice_id")
+    return lacking
 
 
 def act_of(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], notices: Notices, now: datetime) -> Act:
@@ -81,7 +100,7 @@ def act_of(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], not
             refs=refs,
             declared_import=True,
         )
-    method = values.get("method", "").lower()
+    method = _method(values.get("method", ""))
     purpose = values.get("purpose", "marketing")
     return Act(
         contact_id=contact_id,
@@ -91,7 +110,7 @@ def act_of(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], not
         source_key=key,
         occurred_at=row.occurred_at or now,
         actor=ActorType.IMPORT,
-        method=Method(method) if method in _METHODS else None,
+        method=method,
         collection_point=values.get("collection_point"),
         notice_id=notices[values.get("notice_id", ""), purpose],
         language=values.get("language"),
@@ -100,6 +119,13 @@ def act_of(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], not
         declared_import=True,
         weakest_grade=None if record and "evidence_ref" in values else Grade.E,
     )
+
+
+def _method(written: str) -> Method | None:
+    """How they agreed, by our word or one that people use for it."""
+    word = unicodedata.normalize("NFKC", written).lower()
+    word = _METHOD_WORDS.get(word, word)
+    return Method(word) if word in _METHODS else None
 
 
 def _withdrawn(named: str | None, registry: Registry) -> str:

@@ -73,6 +73,7 @@ COUNTRIES = {
     }.items()
     for name in names.split()
 } | {"united kingdom": "GB", "united states": "US", "south korea": "KR"}
+VERDICT_COLUMNS = ("row_number", "verdict", "reason")  # what a file of rejected rows begins with
 CONTACT_FIELDS = ("phone", "name", "language", "country", "time_zone")
 CONSENT_FIELDS = tuple(name for name in HEADERS if name not in CONTACT_FIELDS)
 
@@ -86,6 +87,12 @@ def suggest_columns(header: Sequence[str]) -> dict[str, str]:
         if theirs is not None:
             found[our] = theirs
     return found
+
+
+def told_by_them(header: Sequence[str]) -> list[str]:
+    """The header, with our own columns unnamed where a file of rejected rows comes back mended."""
+    ours = len(VERDICT_COLUMNS)
+    return [*("" for _ in VERDICT_COLUMNS), *header[ours:]] if tuple(header[:ours]) == VERDICT_COLUMNS else [*header]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ import polars as pl
 
 from core import tabular
 from core.attributes import Definition
-from core.services.imports_columns import Options
+from core.services.imports_columns import Options, told_by_them
 from core.services.imports_rows import Row, Task, parse_row
 
 BLOCK = 5_000  # rows parsed together
@@ -168,7 +168,7 @@ def read(
 
     `progress` hears how many rows were read so far.
     """
-    task = Task(options, tabular.columns(path, options.form), purposes, now, dict(kinds))
+    task = Task(options, told_by_them(tabular.columns(path, options.form)), purposes, now, dict(kinds))
     with ExitStack() as unless_read:
         outs = unless_read.enter_context(tempfile.TemporaryFile(dir=path.parent))
         rest = unless_read.enter_context(tempfile.TemporaryFile(dir=path.parent))
@@ -190,7 +190,7 @@ def preview(
     rows: int,
 ) -> list[tuple[Row, tuple[str, ...]]]:
     """The first rows as they would be read, each with what was mended in it; raises as `read` does."""
-    task = Task(options, tabular.columns(path, options.form), purposes, now, dict(kinds))
+    task = Task(options, told_by_them(tabular.columns(path, options.form)), purposes, now, dict(kinds))
     first = next(tabular.blocks(path, options.form, rows), [])
     return [parse_row(task, number, cells) for number, cells in first]
 

@@ -16,13 +16,13 @@ from core.consent import ledger, stored
 from core.consent.acts import Act
 from core.consent.imports import ImportOutcome, RowFacts, classify
 from core.consent.registry import Registry, load_registry
-from core.consent.state import Grade, covers
+from core.consent.state import Grade, State, covers
 from core.db import copy_rows, plan_anew
 from core.keys import Keyring
 from core.models import Contact, Import
 from core.services import audiences, consents, contacts, imports, imports_erased
 from core.services.imports_acts import Notices, act_of, missing, why
-from core.services.imports_columns import Options
+from core.services.imports_columns import CONSENT_FIELDS, Options
 from core.services.imports_rows import Row, Value
 from core.services.judging import Judged, Newcomer, Outcome, judge
 from core.settings import Settings
@@ -308,7 +308,12 @@ def _acts(
     for row in good:
         contact_id = people[row.match_key].id
         if not row.action:
-            verdicts.add(row, CONTACT_ONLY, contact_id=contact_id)
+            if any(name in row.values for name in CONSENT_FIELDS):
+                verdicts.add(
+                    row, ImportOutcome.NOT_SENDABLE, "nothing says that they agreed: action is empty", contact_id
+                )
+            else:
+                verdicts.add(row, CONTACT_ONLY, contact_id=contact_id)
         elif row.action == "opt_in" and row.occurred_at is None:
             verdicts.add(row, ImportOutcome.NOT_SENDABLE, "occurred_at is missing", contact_id)
         else:
@@ -320,7 +325,8 @@ def _judge(
     row: Row, act: Act, outcome: Outcome, registry: Registry, verdicts: _Verdicts, desk: Desk, now: datetime
 ) -> None:
     purpose = registry.purposes.get(act.purpose)
-    refused = outcome.rule == "14"
+    # A grant too weak or too old is turned away for that first; whoever said stop is refused all the same.
+    refused = outcome.rule == "14" or outcome.state is State.WITHDRAWN
     if desk.check is not None:
         if act.is_grant:
             refused = refused or desk.check.refuses(row, act.purpose)

@@ -1,6 +1,7 @@
 """One row of a file: what its cells say, what is wrong with it alone, and what it is in working order."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -16,17 +17,32 @@ from core.phone import Phone, PhoneError
 from core.services.imports_columns import CONSENT_FIELDS, COUNTRIES, Options
 
 FIRST_YEAR = 2009  # nobody agreed to messages on WhatsApp before there was one
-IN_WORDS = frozenset({"opt_in", "optin", "opt-in", "yes", "true", "1", "subscribe", "同意", "はい", "ja"})
-OUT_WORDS = frozenset({"opt_out", "optout", "opt-out", "no", "false", "0", "unsubscribe", "stop", "拒否", "nein"})
+# What stands in a consent column, as NFKC and small letters write it.
+_YES = (
+    "opt_in optin opt-in yes y true 1 on ok agreed subscribe subscribed ja si sí sim oui ✓ ✔ ☑ ○ 〇 ◯ "
+    "同意 同意する 同意します 同意済 同意済み はい 可 有 希望 希望する 承諾 許可 許諾 配信希望"
+)
+_NO = (
+    "opt_out optout opt-out no n false 0 off stop unsubscribe unsubscribed nein não non × ✕ ✖ ✗ "
+    "拒否 いいえ 不可 不要 無 同意しない 同意しません 希望しない 配信停止 配信拒否 停止 解除 退会"
+)
+_UNSAID = "- – — ― n/a #n/a na null none unknown pending ? 未 未同意 未確認 未回答 不明"
+IN_WORDS, OUT_WORDS, UNSAID_WORDS = (frozenset(words.split()) for words in (_YES, _NO, _UNSAID))
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_MANY_DIGITS = re.compile(r"\d.*\d.*\d.*\d.*\d")
 _BREAK = re.compile("[\t\n\r]")  # fine in a name or an attribute, never in what the ledger seals
 # Zero-width characters and those that turn the direction of writing: they show nothing and make two names of one.
 # The joiners U+200C and U+200D stay: Persian, Hindi and emoji are written with them.
 _INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\u00ad]")
+ZONE_FIELD = "occurred_at_zone"  # of the evidence, not of the file
 LEFT_OUT = "value_left_out"  # the note of a row with a value that does not fit its attribute's kind
 _IDS = ("source_record_id", "evidence_ref", "notice_id", "purpose")
 _FORMULA = ("=", "+", "-", "@")
 _TIMES = ("%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y")
+_YEAR_FIRST = re.compile(r"(\d{4})[-./年] ?(\d{1,2})[-./月] ?(\d{1,2})日?(.*)")
+_ERAS = {"令和": 2018, "R": 2018, "平成": 1988, "H": 1988}  # Japanese years: the one before the era's first
+_IN_ERA = re.compile(r"(令和|平成|[RH])(元|\d{1,2})[./年] ?(.*)")
+_SERIAL = re.compile(r"[34]\d{4}(\.\d+)?")  # days since 1899-12-30, which is how a spreadsheet keeps a date
 
 Value: TypeAlias = str | int | float | bool
 
@@ -64,7 +80,7 @@ class Task(msgspec.Struct, frozen=True):
 def parse_row(task: Task, number: int, cells: Sequence[str]) -> tuple[Row, tuple[str, ...]]:
     """The row, and what was mended in it."""
     values, attributes = _named(task, cells)
-    action = _action(values)
+    action = _action(values, asked="action" in task.options.columns)
     region = _region(values.get("country", ""), task.options.region)
     written = values.get("phone", "")
     try:
@@ -140,14 +156,23 @@ def _ours(task: Task) -> list[str | None]:
     return known[1]
 
 
-def _action(values: Mapping[str, str]) -> str:
-    """opt_in, opt_out, the raw word when it is neither, or empty when no consent column is filled."""
-    word = values.get("action", "").lower()
+def _action(values: Mapping[str, str], *, asked: bool) -> str:
+    """opt_in, opt_out, the raw word when it is neither, or empty when nothing is said.
+
+    A file that says of everybody how they agreed, and has no column that asks whether, is one of people who did. Where
+    a column asks and a cell is blank, nobody said yes.
+    """
+    word = values.get("action", "")
+    if not word.isascii():
+        word = unicodedata.normalize("NFKC", word)
+    word = word.lower()
     if word in IN_WORDS:
         return "opt_in"
     if word in OUT_WORDS:
         return "opt_out"
-    return word or ("opt_in" if any(name in values for name in CONSENT_FIELDS) else "")
+    if word in UNSAID_WORDS:
+        return ""
+    return word or ("opt_in" if not asked and any(name in values for name in CONSENT_FIELDS) else "")
 
 
 def _region(written: str, default: str) -> str:
@@ -170,7 +195,8 @@ def _wrong(values: Mapping[str, str], attributes: Mapping[str, str], action: str
     if _CONTROL.search(sealed) or _CONTROL.search(loose) or _BREAK.search(sealed):
         return "a cell holds control characters"
     if action not in ("", "opt_in", "opt_out"):
-        return f"the action {action[:30]!r} is neither opt_in nor opt_out"
+        shown = "" if _MANY_DIGITS.search(action) else f" {action[:30]!r}"  # a number in the wrong column stays unsaid
+        return f"the action{shown} is neither opt_in nor opt_out"
     return None
 
 
@@ -184,7 +210,15 @@ def _consent(values: dict[str, str], task: Task) -> tuple[datetime | None, str |
     try:
         at, zoned = instant(written, task.options.zone)
     except ValueError:
-        return None, "occurred_at is no time, such as 2026-05-01T09:30:00+02:00"
+        if _SERIAL.fullmatch(written):
+            return (
+                None,
+                "occurred_at is a spreadsheet's number for a day: format the column as a date and save it again",
+            )
+        return (
+            None,
+            "occurred_at is no time, or could be two: write it as 2026-05-01 09:30 or 2026-05-01T09:30:00+02:00",
+        )
     except OverflowError:  # the first or the last day of the calendar, in another zone
         return None, f"occurred_at is before {FIRST_YEAR}" if written[0] == "0" else "occurred_at is in the future"
     if at > task.now:
@@ -192,15 +226,15 @@ def _consent(values: dict[str, str], task: Task) -> tuple[datetime | None, str |
     if at.year < FIRST_YEAR:
         return None, f"occurred_at is before {FIRST_YEAR}"
     if not zoned:
-        values["occurred_at_zone"] = task.options.zone  # part of the evidence: the file did not say it
+        values[ZONE_FIELD] = task.options.zone  # part of the evidence: the file did not say it
     return at, None
 
 
 def instant(written: str, zone: str) -> tuple[datetime, bool]:
     """(the instant in UTC, whether it was written with a zone); without one it is read in `zone`.
 
-    Takes ISO 8601, 2026/05/01 09:30, 01.05.2026 09:30 and 2026年5月1日 9:30; raises ValueError for all else, so also
-    for 05/01/2026, which is two dates.
+    Takes ISO 8601, 2026/5/1 9:30, 2026.5.1, 01.05.2026 09:30, 2026年5月1日 9時30分 and 令和8年5月1日; raises
+    ValueError for all else, so also for 05/01/2026, which is two dates.
     """
     at = _parsed(written)
     if at.tzinfo is not None:
@@ -212,13 +246,25 @@ def _parsed(written: str) -> datetime:
     try:
         return datetime.fromisoformat(written)
     except ValueError:
-        plain = written.replace("年", "/").replace("月", "/").replace("日", " ").strip()
+        plain = _plain_time(written)
         for form in _TIMES:
             try:
                 return datetime.strptime(plain, form)  # noqa: DTZ007 - the caller knows the zone
             except ValueError:
                 continue
         raise
+
+
+def _plain_time(written: str) -> str:
+    """A day that begins with its year, as in `_TIMES`, whatever parts its numbers; other texts as they are."""
+    text = unicodedata.normalize("NFKC", written)
+    if era := _IN_ERA.fullmatch(text):
+        text = f"{_ERAS[era[1]] + (1 if era[2] == '元' else int(era[2]))}/{era[3]}"
+    day = _YEAR_FIRST.fullmatch(text)
+    if day is None:
+        return text
+    time = day[4].strip().replace("時", ":").replace("分", ":").replace("秒", "").rstrip(":")
+    return f"{day[1]}/{day[2]}/{day[3]} {time}".strip()
 
 
 @cache

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, null, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.models import Export, IdempotencyKey, Import, ImportRow, ParkedStatus, ReceivedFile, WebhookEvent
-from core.services import forms, holding, media, sources
+from core.services import events, forms, holding, media, sources
 from core.settings import Settings
 from core.statuses import ReceivedStatus, WebhookStatus, WorkStatus
 
@@ -28,6 +28,7 @@ async def purge(session: AsyncSession, *, settings: Settings, now: datetime) -> 
         "remembered_answers": await _delete(session, IdempotencyKey, now - KEEP_ANSWERS),
         **await _uploads(session, now - timedelta(days=settings.keep_uploads_days)),
         "form_requests": await forms.forget_unused(session, now=now),
+        "contact_events": await events.forget_old(session, now - timedelta(days=settings.keep_events_days)),
         "received_files": await _received(session, now - timedelta(days=settings.keep_media_days)),
         "answered_files": await _answered(session, now - timedelta(days=settings.keep_media_days)),
         "sealed_records": await holding.destroy_due(session, now),

@@ -6,12 +6,11 @@ import streamlit as st
 
 from core.settings import get_settings
 from core.statuses import Role
-from dashboard import controls, format, markup, session, words
+from dashboard import audit_form, controls, format, markup, session, words
 from dashboard.oversight_payloads import Fork, Recovery
-from dashboard.payloads import Audit, ConsentTrail, Json, Person
+from dashboard.payloads import Audit, ConsentTrail, Person
 
 OFFICERS = frozenset({Role.COMPLIANCE, Role.ADMIN})  # an auditor reads packages, and makes none
-SHORTEST_REASON = 5
 
 # What a package holds, in the order people ask for it.
 PACKAGED = {
@@ -19,6 +18,13 @@ PACKAGED = {
     "consents": "consent records",
     "sends": "messages sent",
     "evidence": "pieces of evidence",
+}
+LIMITS = {
+    "as_of_seq": "as of record",
+    "contact_ids": "people",
+    "grade": "grade of proof",
+    "import_id": "import",
+    "notice_id": "notice",
 }
 
 
@@ -58,7 +64,7 @@ def _fork(fork: Fork, zone: str) -> None:
         )
         reason = (st.text_input("Reason", key="recover_reason", max_chars=300) or "").strip()
         with st.container(horizontal=True):
-            ready = len(reason) >= SHORTEST_REASON
+            ready = len(reason) >= audit_form.SHORTEST_REASON
             if st.button("Show what it comes to", key="recover_look", disabled=not ready):
                 st.session_state["recovery_plan"] = client.recover(reason, really=False)
             plan = st.session_state.get("recovery_plan")
@@ -202,44 +208,11 @@ def _trail(person: Person, trail: ConsentTrail, zone: str) -> None:
     )
 
 
-def _request(person: Person | None) -> None:
-    """Ask for a package; who asked and why is part of it."""
-    with st.form("audit", clear_on_submit=True):
-        reason = (
-            st.text_input("Reason", key="audit_reason", max_chars=300, placeholder="Request of 20 November") or ""
-        ).strip()
-        left, right = st.columns(2)
-        with left:
-            purpose = st.selectbox(
-                "Purpose",
-                ["", *(p.code for p in session.client().purposes())],
-                key="audit_purpose",
-                format_func=lambda code: words.purpose(code) if code else "Every purpose",
-            )
-        with right:
-            country = (st.text_input("Country (two letters)", key="audit_country", max_chars=2) or "").strip().upper()
-        only = st.checkbox(f"Only {_name(person)}", key="audit_only") if person else False
-        pressed = st.form_submit_button("Make package", type="primary", key="audit_button")
-    if not pressed:
-        return
-    if len(reason) < SHORTEST_REASON:
-        st.warning("Please say in a few words why the package is needed: the reason goes into it.")
-        return
-    filters: Json = {"reason": reason}
-    filters |= {"purpose": purpose} if purpose else {}
-    filters |= {"country": country} if country else {}
-    filters |= {"contact_ids": [person.id]} if person and only else {}
-    session.client().create_audit(filters, controls.once_key("audit"))
-    controls.done_with("audit")
-    st.session_state["audits_open"] = True
-    st.rerun()
-
-
 def _limit(name: str, value: object, audit: Audit) -> str:
     """What a package is limited to, in words: a campaign by its name."""
     if name == "campaign_id":
         return f"campaign: {audit.campaign_name or 'one that was deleted'}"
-    return f"{words.plain(name).lower()}: {len(value) if isinstance(value, list) else value}"
+    return f"{LIMITS.get(name, words.plain(name).lower())}: {len(value) if isinstance(value, list) else value}"
 
 
 def _package(audit: Audit, zone: str) -> None:
@@ -317,5 +290,5 @@ st.subheader("Audit packages")
 st.caption("A package holds the records, their proofs and a program that checks them offline, without Kairan.")
 if session.role() in OFFICERS:
     with session.guard("request"):
-        _request(person)
+        audit_form.ask(person, _name(person) if person else "")
 st.fragment(_packages, run_every=2 if st.session_state.get("audits_open") else None)(zone)

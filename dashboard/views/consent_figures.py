@@ -132,6 +132,12 @@ if session.role() in (Role.ADMIN, Role.COMPLIANCE):
         if campaigns:
             chosen = controls.campaign_picker(campaigns, key="proof_campaign")
             _proof(session.oversight().proof(chosen.id))
+            st.page_link(
+                "views/compliance.py",
+                label="Export this campaign's proof",
+                icon=":material/download:",
+                query_params={"campaign": chosen.id},
+            )
         else:
             st.info("No campaign has been launched yet.")
 st.caption(f"Counted at most every five minutes. Times in {get_settings().time_zone}.")

@@ -45,9 +45,16 @@ def _rejects(work: Import) -> None:
     if work.status in OPEN or not refused:
         return
     client = session.client()
-    sample = client.import_rows(work.id, refused[0], limit=5)
-    for row in sample:
-        st.caption(f"Row {row.row_number}: {markup.markdown_text(row.reason or 'no reason given')}")
+    st.markdown("**Why rows were not used**")
+    reasons = client.import_reasons(work.id)
+    controls.table(
+        {
+            "Verdict": [words.VERDICTS.get(each.verdict, (words.plain(each.verdict),))[0] for each in reasons],
+            "Rows": [format.count(each.rows) for each in reasons],
+            "Why": [each.reason or "no reason given" for each in reasons],
+            "First in row": [format.count(each.first_row) for each in reasons],
+        }
+    )
     st.download_button(
         "Download rejected rows with reasons",
         lambda: client.rejects(work.id),

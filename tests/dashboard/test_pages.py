@@ -331,6 +331,22 @@ def test_compliance_sees_the_ledger_and_asks_for_a_package(dashboard: Visit) -> 
     assert "Asked by the authority" in said(at)
 
 
+def test_a_package_is_limited_to_what_its_form_says(dashboard: Visit) -> None:
+    at = dashboard(Role.COMPLIANCE, "consent_figures")
+    chosen = at.selectbox(key="proof_campaign").value
+    at = dashboard(Role.COMPLIANCE, "compliance", campaign=UUID(chosen))  # as the proof links to it
+    assert at.selectbox(key="audit_campaign").value == chosen
+
+    at.text_input(key="audit_reason").set_value("Proof for counsel")
+    at.selectbox(key="audit_grade").select("C")
+    at.number_input(key="audit_as_of").set_value(1)
+    at.button(key="audit_button").click().run()
+
+    assert not at.exception and not at.error
+    (package,) = [each for each in said(at).replace("\\", "").splitlines() if "as of record: 1" in each]
+    assert "grade of proof: C" in package and "campaign: " in package
+
+
 def test_compliance_sees_how_consent_stands_and_the_proof_of_a_campaign(dashboard: Visit) -> None:
     at = dashboard(Role.COMPLIANCE, "consent_figures")
 

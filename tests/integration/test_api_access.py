@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[Role]] = {
     "POST /api/imports": MARKETING,
     "GET /api/imports/{import_id}": READ_PEOPLE,
     "GET /api/imports/{import_id}/rows": READ_PEOPLE,
+    "GET /api/imports/{import_id}/reasons": READ_PEOPLE,
     "GET /api/imports/{import_id}/rejects.csv": READ_PEOPLE,
     "GET /api/audiences": READ_MARKETING,
     "POST /api/audiences": MARKETING,

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from core.clock import utc_now
+from core.services import retention
 from core.statuses import Role
 from tests.factories import an_import, consenting, csv_of
 from tests.integration.stack import Stack
@@ -52,6 +53,20 @@ async def test_events_count_once_and_rules_ask_for_them(stack: Stack) -> None:
     assert await who(stack, {"did": "event", "event": "visit", "at_most": 0}) == {"Ana"}
     known = (await stack.client.get("/api/events")).json()["items"]
     assert [(each["name"], each["events"]) for each in known] == [("cart_left", 3), ("visit", 1)]
+
+
+async def test_events_are_forgotten_by_the_day_they_happened(stack: Stack) -> None:
+    await ana_and_bob(stack)
+    await report(stack, told(ANA, days_ago=9), told(BOB, days_ago=11), told(BOB, "visit"))
+    settings = stack.settings.model_copy(update={"keep_events_days": 10})
+
+    async with stack.sessions.begin() as session:
+        first = await retention.purge(session, settings=settings, now=utc_now())
+        again = await retention.purge(session, settings=settings, now=utc_now())
+
+    assert (first, again) == ({"contact_events": 1}, {})
+    assert await who(stack, {"did": "event", "event": "cart_left"}) == {"Ana"}
+    assert await who(stack, {"did": "event", "event": "visit"}) == {"Bob"}
 
 
 @pytest.mark.parametrize(

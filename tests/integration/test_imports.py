@@ -212,7 +212,7 @@ async def test_every_row_gets_its_verdict_and_the_rejects_come_back_with_reasons
 
     answer = await stack.client.get(f"/api/imports/{done['id']}/rejects.csv")
     assert answer.headers["content-type"].startswith("text/csv")
-    rejects = list(csv.DictReader(io.StringIO(answer.text)))
+    rejects = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
     wanted = sorted(number for number, (verdict, _) in found.items() if verdict in ("rejected", "not_sendable"))
     assert sorted(int(reject["row_number"]) for reject in rejects) == wanted
     assert all(reject["reason"] for reject in rejects)

@@ -328,8 +328,10 @@ async def test_what_a_source_sent_is_saved_as_csv(stack: Stack, admin: httpx.Asy
     await post(stack, source, {"mobile": BOB}, delivery="bad")
     path = f"/api/sources/{source['id']}/deliveries.csv"
 
-    everything = list(csv.DictReader(io.StringIO((await admin.get(path)).text)))
-    failed = list(csv.DictReader(io.StringIO((await admin.get(path, params={"status": "failed"})).text)))
+    everything = list(csv.DictReader(io.StringIO((await admin.get(path)).content.decode("utf-8-sig"))))
+    failed = list(
+        csv.DictReader(io.StringIO((await admin.get(path, params={"status": "failed"})).content.decode("utf-8-sig")))
+    )
 
     assert [(row["key"], row["status"], row["kept"]) for row in everything] == [
         ("bad", "failed", "yes"),

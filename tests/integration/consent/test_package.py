@@ -22,7 +22,8 @@ from sqlalchemy import delete, func, select, text
 
 from core.consent import ledger, package, verify
 from core.consent.canonical import merkle_root
-from core.consent.package import AuditFilters, Built
+from core.consent.package import Built
+from core.consent.package_filters import AuditFilters
 from core.consent.state import EventType, Grade, State
 from core.db import Sessions
 from core.errors import RuleViolation
@@ -219,7 +220,10 @@ async def test_the_summary_is_a_pdf_and_a_workbook_whose_cells_are_inert(office:
     assert (held["People"], held["Sends"]) == (4, 3)
     permissions = {tuple(row[:2]): row[2] for row in sheets["2 Permissions"][3:]}
     assert permissions["marketing", "subscribed"] == 2 and ("marketing", "withdrawn") in permissions
+    assert about["Whose consents"] == "everybody"
     with zipfile.ZipFile(io.BytesIO(files["summary.xlsx"])) as inner:
+        printed = [inner.read(f"xl/worksheets/sheet{number}.xml") for number in range(1, 9)]
+        assert all(b'fitToHeight="0"' in sheet for sheet in printed), "no column stands on a page of its own"
         assert b"<f>" not in inner.read("xl/worksheets/sheet1.xml")
 
 
