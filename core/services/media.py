@@ -1,5 +1,6 @@
 """Files we send: uploaded once, named by id in templates and answers, taken from the disk when their time is over."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -68,6 +69,8 @@ async def add(
         raise RuleViolation(f"a file of this kind ({kind}) has 1 byte to {most >> 20} MB", field="file")
     if not _starts_as(path, mime_type):
         raise RuleViolation(f"the file says it is {mime_type}, and its content is something else", field="file")
+    with path.open("rb") as file:
+        digest = await asyncio.to_thread(hashlib.file_digest, file, "sha256")
     provider_id = await client.upload_media(sender.phone_number_id, path, mime_type)
     media = Media(
         sender_id=sender.id,
@@ -75,7 +78,7 @@ async def add(
         filename=path.name,
         mime_type=mime_type,
         bytes=size,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=digest.hexdigest(),
         path=str(path),
         expires_at=now + LIFE,
     )
