@@ -9,19 +9,22 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import exists, select
 
 from core import queue
 from core.clock import utc_now
-from core.models import Campaign, LakeHead
+from core.models import Campaign, Import, LakeHead
 from core.queue import transaction
 from core.settings import ROOT
-from core.statuses import CampaignStatus
+from core.statuses import CampaignStatus, ImportStatus
 from worker.parts import Parts
 
 log = structlog.get_logger()
 
-AT_LATEST = timedelta(minutes=5)  # the longest a refresh waits for campaigns that are being expanded
+AT_LATEST = timedelta(minutes=5)  # the longest a refresh waits for rows that are being made
+_ROWS_ARE_MADE = select(
+    exists().where(Campaign.status == CampaignStatus.EXPANDING) | exists().where(Import.status == ImportStatus.RUNNING)
+)
 
 
 async def refresh_lake(ctx: dict[str, Any]) -> int:
@@ -53,15 +56,14 @@ async def refresh_lake(ctx: dict[str, Any]) -> int:
 async def ring_refresh(ctx: dict[str, Any]) -> None:
     """The sweep: ring for a refresh when the last one is long enough ago.
 
-    While a campaign's rows are being made it waits for the last of them, a few minutes at most: they would be exported
-    in pieces, each for the price of the whole, and the campaign would start later.
+    While a campaign's rows are being made or a file is being imported it waits for the last of them, a few minutes at
+    most: they would be exported in pieces, each for the price of the whole, and the work would take longer.
     """
     parts: Parts = ctx["parts"]
     async with transaction(parts.sessions, parts.doorbell) as session:
         last = await session.scalar(select(LakeHead.updated_at))
         interval = timedelta(seconds=parts.settings.lake_interval_s)
-        expanding = select(Campaign.id).where(Campaign.status == CampaignStatus.EXPANDING).limit(1)
-        if last is not None and await session.scalar(expanding) is not None:
+        if last is not None and await session.scalar(_ROWS_ARE_MADE):
             interval = max(interval, AT_LATEST)
         if last is None or utc_now() - last >= interval:
             queue.ring_after_commit(session, queue.REFRESH_LAKE)

@@ -10,9 +10,9 @@ from sqlalchemy.exc import DBAPIError
 
 from core import queue
 from core.db import driver, make_engine
-from core.models import AudienceMember, Campaign, Contact, LakeHead, Link, Message
+from core.models import AudienceMember, Campaign, Contact, Import, LakeHead, Link, Message
 from core.services import campaigns, expansion, messages
-from core.statuses import CampaignStatus
+from core.statuses import CampaignStatus, ImportStatus
 from tests.factories import a_campaign, a_sender, a_template, an_audience, launched
 from tests.integration.stack import Stack
 from worker import expanding, lake
@@ -223,7 +223,12 @@ async def test_the_lake_waits_for_the_last_row_but_not_for_ever(stack: Stack) ->
     async with stack.sessions.begin() as session:
         await session.execute(text("UPDATE lake_head SET updated_at = now() - interval '70 seconds'"))
         await session.execute(update(Campaign).values(status=CampaignStatus.SENDING))
+        session.add(Import(filename="a.csv", path="", sha256="", bytes=0, options={}, status=ImportStatus.RUNNING))
+    await lake.ring_refresh(stack.ctx)
+    rung["70 seconds, importing"] = bool(stack.bells.waiting)
+    async with stack.sessions.begin() as session:
+        await session.execute(update(Import).values(status=ImportStatus.DONE))
     await lake.ring_refresh(stack.ctx)
 
-    assert rung == {"70 seconds": False, "6 minutes": True}
+    assert rung == {"70 seconds": False, "6 minutes": True, "70 seconds, importing": False}
     assert [bell.job for bell in stack.bells.waiting] == [queue.REFRESH_LAKE]
