@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     lake_interval_s: int = Field(60, ge=5, description="Seconds between refreshes of the lake")
     keep_webhooks_days: int = Field(90, ge=1, description="How long raw bodies of webhooks are kept")
     keep_uploads_days: int = Field(90, ge=1, description="How long uploaded files and rejected rows are kept")
-    keep_media_days: int = Field(90, ge=1, description="How long files people sent are kept")
+    keep_media_days: int = Field(90, ge=1, description="How long files people sent, or got as answers, are kept")
     keep_exports_days: int = Field(30, ge=1, description="How long finished audit packages are kept")
     keep_events_days: int = Field(730, ge=1, description="How long events other systems told about people are kept")
     keep_evidence_days: int = Field(

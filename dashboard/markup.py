@@ -31,6 +31,7 @@ def markdown_text(text: str) -> str:
 
 
 # 1,234 · 75.0 % · 12.50 EUR · 40.9–92.9 % · 75.0 % (6 / 8 delivered) · –
+_INSTANT = re.compile(r"\d{1,2} \w+ \d{4}, \d\d:\d\d \S+")  # as `format.instant` writes them
 _FIGURE = re.compile(rf"[{format.DASH}{format.MINUS}]?([\d,.{format.DASH}]+( %| [A-Z]{{3}})?)?( \([\d,]+ / [^)]*\))?")
 
 
@@ -53,7 +54,9 @@ def table(columns: Mapping[str, Sequence[str]]) -> str:
 
 
 def _unbroken(cell: str) -> str:
-    """Escaped, with amounts and rates broken only between the figure and its denominator."""
+    """Escaped; amounts and rates break only between figure and denominator, instants only between day and time."""
+    if _INSTANT.fullmatch(cell):
+        return escape(cell).replace(" ", "&nbsp;").replace(",&nbsp;", ", ")
     figure, bracket, rest = cell.partition(" (")
     if not bracket or not cell[:1].isdigit():
         return escape(cell).replace(" %", "&nbsp;%")

@@ -22,6 +22,7 @@ from core.models import (
     Conversation,
     InboundMessage,
     Message,
+    Purpose,
     Sender,
     User,
 )
@@ -191,12 +192,19 @@ async def _shown(session: AsyncSession, found: Sequence[Conversation]) -> list[S
 
 
 async def _refusals(session: AsyncSession, people: Sequence[UUID]) -> dict[UUID, list[Refused]]:
-    """What each person refused, or is held, by purpose; a purpose inside a wider one that says the same is left out."""
+    """What each person refused, or is held, by purpose; a purpose inside a wider one that says the same is left out.
+
+    Who ended all marketing and agreed to one kind of it later refuses the others only.
+    """
     states = select(ConsentState).where(ConsentState.contact_id.in_(people)).order_by(ConsentState.purpose)
-    found: dict[UUID, list[Refused]] = {}
+    codes = list(await session.scalars(select(Purpose.code).where(Purpose.retired_at.is_(None)).distinct()))
+    rows: dict[UUID, list[ConsentState]] = {}
     for row in await session.scalars(states):
-        if why := _why_refused(row):
-            found.setdefault(row.contact_id, []).append(Refused(row.purpose, why))
+        rows.setdefault(row.contact_id, []).append(row)
+    found = {
+        contact_id: [Refused(purpose, why) for row in theirs for purpose, why in _refused_by(row, theirs, codes)]
+        for contact_id, theirs in rows.items()
+    }
     return {
         contact_id: [
             one
@@ -208,6 +216,17 @@ async def _refusals(session: AsyncSession, people: Sequence[UUID]) -> dict[UUID,
         ]
         for contact_id, theirs in found.items()
     }
+
+
+def _refused_by(row: ConsentState, theirs: Sequence[ConsentState], codes: Sequence[str]) -> list[tuple[str, str]]:
+    why = _why_refused(row)
+    if why is None:
+        return []
+    inside = [each for each in theirs if each is not row and covers(row.purpose, each.purpose)]
+    if row.state != State.WITHDRAWN or all(each.state != State.SUBSCRIBED for each in inside):
+        return [(row.purpose, why)]
+    named = {each.purpose for each in inside}  # what was said about a purpose itself counts
+    return [(code, why) for code in codes if covers(row.purpose, code) and code not in named]
 
 
 def _why_refused(row: ConsentState) -> str | None:

@@ -134,6 +134,7 @@ def _check(kind: ReplyKind, language: str, body: str, buttons: Sequence[str]) ->
     wanted = len(_built_in(kind, FALLBACK).buttons)
     labels = [label.strip() for label in buttons]
     if len(labels) != wanted or len(set(labels)) != wanted:
-        raise RuleViolation(f"this answer has {wanted or 'no'} different buttons", field="buttons")
+        what = f"{wanted} different buttons" if wanted else "no buttons"
+        raise RuleViolation(f"this answer has {what}", field="buttons")
     if any(not 1 <= len(label) <= MOST_ON_A_BUTTON for label in labels):
         raise RuleViolation(f"a button's label has 1 to {MOST_ON_A_BUTTON} characters", field="buttons")

@@ -92,7 +92,7 @@ async def access(session: AsyncSession, contact_id: UUID, *, settings: Settings,
         "recipients": [f"Meta Platforms (delivery over WhatsApp, {settings.whatsapp_url})"],
         "kept_for": {
             "raw messages of the provider": f"{settings.keep_webhooks_days} days",
-            "files you sent": f"{settings.keep_media_days} days",
+            "files you sent, and files sent to you as answers": f"{settings.keep_media_days} days",
             "uploaded files": f"{settings.keep_uploads_days} days",
             "everything else": f"until consent has ended for {settings.keep_evidence_days} days, or you ask",
             "keyed hashes of addresses that must not be messaged": "as long as we send messages",

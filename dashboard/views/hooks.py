@@ -77,7 +77,7 @@ def _buttons(hook: Hook) -> None:
 
 
 def _log(hook: Hook, zone: str, *, may_change: bool) -> None:
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
         status = st.segmented_control(
             "Show", list(STATES), default="", required=True, format_func=STATES.__getitem__, key=f"state_{hook.id}"

@@ -158,3 +158,9 @@ def test_an_unfinished_row_is_left_out() -> None:
     assert not rules.is_complete(Row("attributes", "gt", "many", "orders"))
     assert not rules.is_complete(Row("attributes", "eq", "x"))
     assert rules.is_complete(Row("attributes", "exists", "", "orders"))
+
+
+def test_in_a_narrow_table_an_instant_breaks_between_its_day_and_its_time_only() -> None:
+    at = format.instant(datetime(2026, 11, 22, 22, 47, tzinfo=UTC), "Europe/Berlin")
+
+    assert "22&nbsp;Nov&nbsp;2026, 23:47&nbsp;CET" in markup.table({"When": [at]})

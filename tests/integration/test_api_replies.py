@@ -90,7 +90,7 @@ async def test_the_own_wording_is_used_and_the_built_in_one_comes_back(stack: St
         ("stop_confirmed/en", {"body": "Bye."}, 422, "{what}"),
         ("stop_confirmed/en", {"body": "{what} ended, see https://acme.example"}, 422, "link"),
         ("help/en", {"body": "{nme}"}, 422, "{nme}"),
-        ("help/en", {"body": "Hi", "buttons": ["One"]}, 422, "no different buttons"),
+        ("help/en", {"body": "Hi", "buttons": ["One"]}, 422, "has no buttons"),
         ("hold_question/en", {"body": "Stop?", "buttons": ["Same", "Same"]}, 422, "2 different buttons"),
         ("hold_question/en", {"body": "Stop?", "buttons": ["x" * 21, "Keep"]}, 422, "20 characters"),
         ("help/EN_us", {"body": "Hi"}, 422, "language"),

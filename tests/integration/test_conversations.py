@@ -7,7 +7,7 @@ from sqlalchemy import text
 from core.statuses import Role
 from tests.factories import a_campaign, a_sender, a_template, an_audience, an_import, consenting, csv_of, launched
 from tests.integration.stack import Stack
-from tests.integration.test_keyword_answers import ANA, got, writes
+from tests.integration.test_keyword_answers import ANA, got, taps, writes
 
 
 async def inbox(stack: Stack, **query: Any) -> list[dict[str, Any]]:
@@ -114,6 +114,19 @@ async def test_stops_reactions_and_taps_on_our_questions_wake_nobody(stack: Stac
 
     (row,) = await inbox(stack)
     assert (row["status"], row["unread"]) == ("closed", 0)
+
+
+async def test_who_stopped_everything_and_agreed_to_offers_again_is_not_shown_as_opted_out(stack: Stack) -> None:
+    await a_sender(stack)
+    await writes(stack, "STOP")
+    (row,) = await inbox(stack)
+    assert row["refusals"] == [{"purpose": "marketing.*", "why": "withdrawn"}]
+
+    await writes(stack, "START")
+    await taps(stack, 0)
+
+    (row,) = await inbox(stack)
+    assert row["refusals"] == []
 
 
 async def test_search_finds_by_name_number_and_words_and_pages(stack: Stack) -> None:
