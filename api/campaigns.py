@@ -171,7 +171,7 @@ class CampaignController(Controller):
     async def resume(
         self, campaign_id: FromPath[UUID], request: AuthedRequest, parts: Held, session: Db, now: Now
     ) -> CampaignDetailOut:
-        campaign = await campaigns.resume(session, campaign_id)
+        campaign = await campaigns.resume(session, campaign_id, now=now)
         await people.note(session, request.user, "campaign.resumed", "campaign", campaign.id)
         return await detail(session, parts, campaign, now)
 

@@ -158,7 +158,7 @@ class SenderController(Controller):
         return SenderOut.of(sender)
 
     @post("/{sender_id:uuid}/resume", guards=[MARKETING], status_code=200)
-    async def resume(self, sender_id: FromPath[UUID], request: AuthedRequest, session: Db) -> SenderOut:
-        sender = await senders.resume(session, sender_id)
+    async def resume(self, sender_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now) -> SenderOut:
+        sender = await senders.resume(session, sender_id, now=now)
         await people.note(session, request.user, "sender.resumed", "sender", sender.id)
         return SenderOut.of(sender)

@@ -330,5 +330,5 @@ async def check_breakers(ctx: dict[str, Any]) -> None:
     for sender in waiting:
         if await parts.whatsapp.works_for(sender.phone_number_id):
             async with transaction(parts.sessions, parts.doorbell) as session:
-                await senders.resume(session, sender.id)
+                await senders.resume(session, sender.id, now=utc_now())
             log.info("sender.resumed", sender_id=str(sender.id))

@@ -293,18 +293,23 @@ async def pause(session: AsyncSession, campaign_id: UUID, *, reason: str, now: d
     return campaign
 
 
-async def resume(session: AsyncSession, campaign_id: UUID) -> Campaign:
-    """Go on where it stopped. Raises Conflict unless it is paused."""
+async def resume(session: AsyncSession, campaign_id: UUID, *, now: datetime) -> Campaign:
+    """Go on where it stopped. Raises Conflict unless it is paused and its templates may be sent."""
     campaign = await get(session, campaign_id, lock=True)
     if campaign.status is not CampaignStatus.PAUSED:
         raise Conflict("only a paused campaign can be resumed", status=campaign.status)
     for each in (await variants(session, [campaign.id]))[campaign.id]:
+        if each.template.status is not TemplateStatus.APPROVED:
+            raise Conflict(
+                f"the template {each.template.name} is {each.template.status} at the provider, so it cannot go on yet:"
+                " it does so by itself once the template is approved (if it is already, fetch the templates)"
+            )
         if templates.misfit(each.template):
             raise Conflict(
                 f"the provider charges the template {each.template.name} as marketing, which its purpose"
                 f" ({each.template.purpose}) does not allow: cancel the campaign and use another template"
             )
-    breakers.resume_campaign(session, campaign)
+    breakers.resume_campaign(session, campaign, now=now)
     return campaign
 
 

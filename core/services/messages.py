@@ -31,6 +31,7 @@ from core.statuses import (
 LEASE = timedelta(seconds=20)
 HEARTBEAT_S = 5.0  # a batch that lives longer renews its lease this often
 MAX_ATTEMPTS = 5
+WORKER_DIED = "the worker stopped while sending"
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -303,7 +304,7 @@ async def expire_leases(session: AsyncSession) -> Expired:
     only have stood still.
     """
     over = (Message.phase == DeliveryStatus.SENDING, Message.lease_until < func.now())
-    lost = {"status": DeliveryStatus.UNKNOWN, "lease_until": None, "error": "the worker stopped while sending"}
+    lost = {"status": DeliveryStatus.UNKNOWN, "lease_until": None, "error": WORKER_DIED}
     again = {"status": DeliveryStatus.QUEUED, "lease_until": None}
     unknown = await session.scalars(
         update(Message).where(*over, Message.permitted_at.is_not(None)).values(lost).returning(Message.id)

@@ -4,7 +4,7 @@ Source: Meta's Cloud API error-code reference, developers.facebook.com/documenta
 support/error-codes, read 2026-11. HTTP codes vary in practice, so everything is decided by `code`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -162,5 +162,5 @@ def explain(code: int) -> ProviderError:
     if code in ERRORS:
         return ERRORS[code]
     if 200 <= code < 300:
-        return ERRORS[200]
+        return replace(ERRORS[200], code=code)
     return ProviderError(code, f"Unknown provider error {code}", "Look the code up in Meta's reference.", Action.FIX)
