@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.sentences import LOCAL_TIME
 from api.state import Parts
 from core import live
+from core.clock import utc_now
 from core.errors import RuleViolation
 from core.models import Campaign, Message
 from core.services import audiences, campaigns, canary, filling, links, progress, senders
@@ -145,7 +146,8 @@ class SettleIn(Struct, forbid_unknown_fields=True):
 
 
 class SettleOut(Struct):
-    messages: int
+    messages: int  # old enough to be given up, or given up
+    unknown: int  # all of the campaign's without an answer, before this
 
 
 class TestOut(Struct):
@@ -166,7 +168,7 @@ class VariantOut(Struct):
 
 
 class FailureOut(Struct):
-    code: int
+    code: int | None  # the provider's; null when it gave none
     meaning: str
     next_step: str
     count: int
@@ -235,6 +237,7 @@ class CampaignOut(Struct):
     pause_reason: str | None
     pause_code: str | None  # template:ID or failures when a breaker stopped it
     canary: CanaryOut | None
+    is_late: bool  # its time passed more than a minute ago and it has not begun
     balance: dict[str, int]
 
 
@@ -372,10 +375,18 @@ async def common(session: AsyncSession, those: Sequence[Campaign]) -> list[dict[
             "pause_reason": campaign.pause_reason,
             "pause_code": campaign.pause_code,
             "canary": _canary_out(campaign),
+            "is_late": progress.is_late(campaign, utc_now()),
             "balance": balances[campaign.id],
         }
         for campaign in those
     ]
+
+
+def _failure_out(each: progress.Failures) -> FailureOut:
+    if each.code is None:
+        return FailureOut(None, each.said or "No reason was given", "They can be part of a later campaign.", each.count)
+    error = explain(each.code)
+    return FailureOut(each.code, error.meaning, error.after_giving_up, each.count)
 
 
 async def detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: datetime) -> CampaignDetailOut:
@@ -384,18 +395,16 @@ async def detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: d
     moment = await live.look(parts.valkey, campaign.sender_id)
     pace = await progress.pace(session, campaign, now=now)
     waiting = await progress.waiting(session, campaign, live=moment, now=now)
-    failures = await progress.failures_by_code(session, campaign.id)
+    failures = await progress.failures(session, campaign.id)
     sender = await senders.get(session, campaign.sender_id)
     return CampaignDetailOut(
         **(await common(session, [campaign]))[0],
         sender_name=sender.name,
         stops=[StopOut(**vars(stop)) for stop in stops(campaign, sender)],
         skipped=await progress.skipped_by_reason(session, campaign.id),
-        failures=[
-            FailureOut(code, explain(code).meaning, explain(code).after_giving_up, n) for code, n in failures.items()
-        ],
+        failures=[_failure_out(each) for each in failures],
         throughput=ThroughputOut(pace.messages_per_second, pace.limit_per_second),
-        eta_at=pace.eta(now) if campaign.status is CampaignStatus.SENDING and not campaign.rest_waits else None,
+        eta_at=progress.eta(campaign, pace, waiting, now),
         waiting=WaitingOut(waiting.reason, waiting.detail, waiting.until) if waiting else None,
         expansion=(
             ExpansionOut(campaign.expanded_people, campaign.audience_size)

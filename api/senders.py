@@ -17,6 +17,7 @@ from api.state import Db, Held, Now
 from core.errors import RuleViolation
 from core.models import Sender
 from core.services import people, senders
+from core.services.stops import paused_by
 from core.whatsapp import numbers
 
 
@@ -152,8 +153,8 @@ class SenderController(Controller):
     async def pause(
         self, sender_id: FromPath[UUID], data: JSONBody[ReasonIn], request: AuthedRequest, session: Db, now: Now
     ) -> SenderOut:
-        """Start no new request from this number."""
-        sender = await senders.pause(session, sender_id, reason=data.reason, now=now)
+        """Start no new request from this number; who paused it is kept with the reason."""
+        sender = await senders.pause(session, sender_id, reason=paused_by(request.user.name, data.reason), now=now)
         await people.note(session, request.user, "sender.paused", "sender", sender.id, reason=data.reason)
         return SenderOut.of(sender)
 

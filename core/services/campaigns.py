@@ -289,6 +289,8 @@ async def pause(session: AsyncSession, campaign_id: UUID, *, reason: str, now: d
     campaign = await get(session, campaign_id, lock=True)
     if campaign.status not in (CampaignStatus.SENDING, CampaignStatus.EXPANDING):
         raise Conflict("only a campaign that is going out can be paused", status=campaign.status)
+    if await shown_status(session, campaign) is CampaignStatus.COMPLETED:
+        raise Conflict("everything has been sent already: there is nothing to pause")
     campaign.status, campaign.paused_at, campaign.pause_reason = CampaignStatus.PAUSED, now, reason
     return campaign
 
@@ -352,6 +354,12 @@ async def messages_page(
     if status is not None:
         statement = statement.where(Message.status == status, Message.phase == phase_of(status))
     return await page(session, statement, Message.id.expression, limit=limit, cursor=cursor)
+
+
+async def count_unknown(session: AsyncSession, campaign_id: UUID) -> int:
+    """How many of a campaign's messages wait for an answer that may never come."""
+    theirs = (Message.campaign_id == campaign_id, Message.phase == DeliveryStatus.UNKNOWN)
+    return await session.scalar(select(func.count()).select_from(Message).where(*theirs)) or 0
 
 
 async def settle_unknown(session: AsyncSession, campaign_id: UUID, *, before: datetime, dry_run: bool) -> int:

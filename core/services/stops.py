@@ -28,6 +28,11 @@ class Stop:
     goes_on_alone: bool
 
 
+def paused_by(name: str, reason: str) -> str:
+    """What is kept when a person pauses something: who, and why if they said so."""
+    return f"Paused by {name}: {reason.strip()}" if reason.strip() else f"Paused by {name}"
+
+
 def stops(campaign: Campaign, sender: Sender) -> list[Stop]:
     """What stops this campaign at the moment: its number, itself, both or nothing."""
     found = []

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from core.statuses import CampaignStatus, DeliveryStatus, SkipReason
-from dashboard import format, markup, rules, words
+from dashboard import format, markup, rules, timeline, words
 from dashboard.campaign_payloads import Shown
+from dashboard.people_payloads import Happening
 from dashboard.rules import Row
 
 
@@ -158,3 +159,12 @@ def test_an_unfinished_row_is_left_out() -> None:
     assert not rules.is_complete(Row("attributes", "gt", "many", "orders"))
     assert not rules.is_complete(Row("attributes", "eq", "x"))
     assert rules.is_complete(Row("attributes", "exists", "", "orders"))
+
+
+def test_a_refused_try_says_that_it_is_repeated_and_how_many_counted() -> None:
+    facts = {"campaign": "Tea week", "error_code": 131000, "reason": "retry", "attempt": 2}
+    refused = Happening(datetime(2026, 5, 1, tzinfo=UTC), "rejected", facts)
+
+    said = timeline.sentence(refused)
+
+    assert said == "WhatsApp refused it (Tea week) (error 131000); tried again, 2 of its tries counted"

@@ -146,6 +146,8 @@ async def test_a_campaign_with_nothing_left_to_send_is_not_stopped(stack: Stack)
     await sending.check_breakers(stack.ctx)
 
     assert (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["status"] == "completed"
+    answer = await stack.client.post(f"/api/campaigns/{campaign['id']}/pause", json={"reason": ""})
+    assert (answer.status_code, "nothing to pause" in answer.json()["detail"]) == (409, True)
 
 
 @pytest.mark.parametrize(("why", "code"), [("no answer came back", "no_answer"), (WORKER_DIED, None)])
