@@ -16,6 +16,7 @@ from core.models import Campaign, Message
 from core.services import audiences, campaigns, canary, filling, links, progress, senders
 from core.services.campaigns import Plan, VariantPlan
 from core.services.canary import CanaryPlan, Thresholds
+from core.services.standing import Failures
 from core.services.stops import stops
 from core.statuses import CampaignStatus, CanaryVerdict, Category, DeliveryStatus, SkipReason, TemplateStatus
 from core.whatsapp.errors import explain
@@ -145,7 +146,8 @@ class SettleIn(Struct, forbid_unknown_fields=True):
 
 
 class SettleOut(Struct):
-    messages: int
+    messages: int  # old enough to be given up, or given up
+    unknown: int  # all of the campaign's without an answer, before this
 
 
 class TestOut(Struct):
@@ -166,7 +168,7 @@ class VariantOut(Struct):
 
 
 class FailureOut(Struct):
-    code: int
+    code: int | None  # the provider's; null when it gave none
     meaning: str
     next_step: str
     count: int
@@ -235,6 +237,7 @@ class CampaignOut(Struct):
     pause_reason: str | None
     pause_code: str | None  # template:ID or failures when a breaker stopped it
     canary: CanaryOut | None
+    is_late: bool  # its time passed more than a minute ago and it has not begun
     balance: dict[str, int]
     counted_at: datetime  # of the balance; a large campaign is counted again after some seconds only
 
@@ -373,6 +376,7 @@ async def common(session: AsyncSession, parts: Parts, those: Sequence[Campaign],
             "pause_reason": campaign.pause_reason,
             "pause_code": campaign.pause_code,
             "canary": _canary_out(campaign),
+            "is_late": progress.is_late(campaign, now),
             "balance": standings[campaign.id].balance,
             "counted_at": standings[campaign.id].counted_at,
         }
@@ -380,12 +384,20 @@ async def common(session: AsyncSession, parts: Parts, those: Sequence[Campaign],
     ]
 
 
+def _failure_out(each: Failures) -> FailureOut:
+    if each.code is None:
+        return FailureOut(None, each.said or "No reason was given", "They can be part of a later campaign.", each.count)
+    error = explain(each.code)
+    return FailureOut(each.code, error.meaning, error.after_giving_up, each.count)
+
+
 async def detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: datetime) -> CampaignDetailOut:
     """The campaign with everything that is asked of it while it runs."""
     await session.flush()
     moment = await live.look(parts.valkey, campaign.sender_id)
     standing = (await parts.standings.of(session, [campaign], now=now))[campaign.id]
-    pace = await progress.pace(session, campaign, standing)
+    limit = await progress.limit_per_second(session, campaign)
+    pace = progress.pace(campaign, standing, limit)
     waiting = await progress.waiting(session, campaign, live=moment, now=now)
     sender = await senders.get(session, campaign.sender_id)
     return CampaignDetailOut(
@@ -393,12 +405,9 @@ async def detail(session: AsyncSession, parts: Parts, campaign: Campaign, now: d
         sender_name=sender.name,
         stops=[StopOut(**vars(stop)) for stop in stops(campaign, sender)],
         skipped=standing.skipped,
-        failures=[
-            FailureOut(code, explain(code).meaning, explain(code).after_giving_up, messages)
-            for code, messages in standing.failures.items()
-        ],
+        failures=[_failure_out(each) for each in standing.failures],
         throughput=ThroughputOut(pace.messages_per_second, pace.limit_per_second),
-        eta_at=pace.eta(now) if campaign.status is CampaignStatus.SENDING and not campaign.rest_waits else None,
+        eta_at=progress.eta(campaign, pace, waiting, now),
         waiting=WaitingOut(waiting.reason, waiting.detail, waiting.until) if waiting else None,
         expansion=(
             ExpansionOut(campaign.expanded_people, campaign.audience_size)

@@ -29,6 +29,7 @@ from api.paging import Cursor, Limit, PageOut, Words
 from api.state import Db, Held, Now
 from core.errors import NotFound, RuleViolation
 from core.services import campaigns, contacts, expansion, people, reviews
+from core.services.stops import paused_by
 from core.statuses import CampaignStatus, DeliveryStatus
 
 
@@ -164,8 +165,8 @@ class CampaignController(Controller):
         session: Db,
         now: Now,
     ) -> CampaignDetailOut:
-        """Start no new request until it is resumed."""
-        reason = data.reason.strip() or f"Paused by {request.user.name}"
+        """Start no new request until it is resumed; who paused it is kept with the reason."""
+        reason = paused_by(request.user.name, data.reason)
         campaign = await campaigns.pause(session, campaign_id, reason=reason, now=now)
         await people.note(session, request.user, "campaign.paused", "campaign", campaign.id, reason=reason)
         return await detail(session, parts, campaign, now)
@@ -174,7 +175,7 @@ class CampaignController(Controller):
     async def resume(
         self, campaign_id: FromPath[UUID], request: AuthedRequest, parts: Held, session: Db, now: Now
     ) -> CampaignDetailOut:
-        campaign = await campaigns.resume(session, campaign_id)
+        campaign = await campaigns.resume(session, campaign_id, now=now)
         await people.note(session, request.user, "campaign.resumed", "campaign", campaign.id)
         return await detail(session, parts, campaign, now)
 
@@ -220,11 +221,12 @@ class CampaignController(Controller):
         A status webhook that comes later still wins. With `dry_run` they are only counted.
         """
         before = now - timedelta(minutes=data.older_than_minutes)
+        unknown = await campaigns.count_unknown(session, campaign_id)
         count = await campaigns.settle_unknown(session, campaign_id, before=before, dry_run=data.dry_run)
         if not data.dry_run:
             parts.standings.forget(campaign_id)
             await people.note(session, request.user, "campaign.settled", "campaign", campaign_id, messages=count)
-        return SettleOut(count)
+        return SettleOut(count, unknown)
 
     @post("/{campaign_id:uuid}/test", guards=[MARKETING], status_code=202)
     async def test(

@@ -6,7 +6,8 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.state import Held, worker_alive
-from core.services import recovery
+from core.clock import utc_now
+from core.services import progress, recovery
 
 
 class LiveOut(Struct):
@@ -29,8 +30,9 @@ class HealthController(Controller):
 
     @get("/ready", exclude_from_auth=True)
     async def ready(self, parts: Held) -> Response[ReadyOut]:
-        """Database, queue, worker and ledger; 503 when the database or the queue is away.
+        """Database, queue, worker, ledger and campaigns; 503 when the database or the queue is away.
 
+        `campaigns` is `late` when a scheduled one has not begun a minute after its time.
         `ledger` is `restored` when the database has another one than was signed last: then marketing waits.
         """
         checks: dict[str, str] = {}
@@ -38,9 +40,11 @@ class HealthController(Controller):
             async with parts.sessions() as session:
                 wrong = await recovery.differs(session, parts.keyring.witness.latest())
                 is_forked = wrong is not None or await recovery.open_fork(session) is not None
+                is_late = await progress.any_late(session, utc_now())
             checks |= {"postgres": "ok", "ledger": "restored" if is_forked else "ok"}
+            checks["campaigns"] = "late" if is_late else "ok"
         except (SQLAlchemyError, OSError):
-            checks |= {"postgres": "away", "ledger": "unknown"}
+            checks |= {"postgres": "away", "ledger": "unknown", "campaigns": "unknown"}
         try:
             await parts.valkey.ping()
             checks["valkey"] = "ok"
@@ -49,6 +53,6 @@ class HealthController(Controller):
             checks["valkey"] = "away"
             checks["worker"] = "unknown"
         usable = checks["postgres"] == "ok" and checks["valkey"] == "ok"
-        is_whole = usable and checks["worker"] == "ok" and checks["ledger"] == "ok"
+        is_whole = usable and all(checks[part] == "ok" for part in ("worker", "ledger", "campaigns"))
         status = "ready" if is_whole else "degraded"
         return Response(ReadyOut(status, checks), status_code=200 if usable else 503)

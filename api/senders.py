@@ -17,6 +17,7 @@ from api.state import Db, Held, Now
 from core.errors import RuleViolation
 from core.models import Sender
 from core.services import people, senders
+from core.services.stops import paused_by
 from core.whatsapp import numbers
 
 
@@ -152,13 +153,13 @@ class SenderController(Controller):
     async def pause(
         self, sender_id: FromPath[UUID], data: JSONBody[ReasonIn], request: AuthedRequest, session: Db, now: Now
     ) -> SenderOut:
-        """Start no new request from this number."""
-        sender = await senders.pause(session, sender_id, reason=data.reason, now=now)
+        """Start no new request from this number; who paused it is kept with the reason."""
+        sender = await senders.pause(session, sender_id, reason=paused_by(request.user.name, data.reason), now=now)
         await people.note(session, request.user, "sender.paused", "sender", sender.id, reason=data.reason)
         return SenderOut.of(sender)
 
     @post("/{sender_id:uuid}/resume", guards=[MARKETING], status_code=200)
-    async def resume(self, sender_id: FromPath[UUID], request: AuthedRequest, session: Db) -> SenderOut:
-        sender = await senders.resume(session, sender_id)
+    async def resume(self, sender_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now) -> SenderOut:
+        sender = await senders.resume(session, sender_id, now=now)
         await people.note(session, request.user, "sender.resumed", "sender", sender.id)
         return SenderOut.of(sender)

@@ -213,7 +213,7 @@ def unseal_contact(
 
 @messages.command("settle")
 def settle_messages(
-    campaign: Annotated[str, typer.Argument(help="The campaign's id.")],
+    campaign: Annotated[UUID, typer.Argument(help="The campaign's id: the end of its page's address.")],
     older_than_minutes: Annotated[int, typer.Option(help="Only requests that began before.", min=5)] = 60,
     *,
     really: Annotated[bool, typer.Option("--really", help="Mark them failed; without it they are counted.")] = False,

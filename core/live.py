@@ -51,6 +51,11 @@ async def share(valkey: Redis, limit: str) -> float:
     return min(1.0, float(kept[0]) + seconds * WON_BACK_PER_S)
 
 
+async def provider_answers(valkey: Redis) -> None:
+    """Take back at once that it does not."""
+    await valkey.delete(PROVIDER_DOWN)
+
+
 async def provider_is_down(valkey: Redis) -> None:
-    """Say that no connection to the provider could be made."""
+    """Say that no connection to the provider could be made, or that nothing came back."""
     await valkey.set(PROVIDER_DOWN, b"1", ex=PROVIDER_DOWN_S)

@@ -18,11 +18,11 @@ class Variant(Struct):
 
 
 class Failure(Struct):
-    """`code` is the provider's, negative when it gave none."""
+    """`code` is the provider's, null when it gave none."""
 
-    code: int
     meaning: str
     count: int
+    code: int | None = None
     next_step: str = ""
 
 
@@ -187,3 +187,4 @@ class Campaign(Struct):
     expansion: Expansion | None = None
     canary: Canary | None = None
     canary_slice: CanarySlice | None = None
+    is_late: bool = False

@@ -75,4 +75,6 @@ def _message(kind: str, facts: dict[str, str]) -> str:
         said += f": {words.reason(facts['reason'])}"
     if "error_code" in facts:
         said += f" (error {facts['error_code']})"
+    if facts.get("reason") == "retry":
+        said += f"; tried again, {facts['attempt']} of its tries counted" if "attempt" in facts else "; tried again"
     return said

@@ -75,6 +75,8 @@ WAITING = {
     "scheduled": "It is scheduled",
     "sender_paused": "The sender is paused",
     "canary": "The first few people have been messaged",
+    "quiet_hours": "It is quiet hours where the people live who are left",
+    "retry": "The remaining messages are tried again",
     "not_before": "The remaining messages may only go out later",
 }
 

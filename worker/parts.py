@@ -12,6 +12,7 @@ from core.models import Sender
 from core.queue import Ringer
 from core.settings import Settings
 from core.whatsapp.client import WhatsAppClient
+from worker.reach import Reach
 from worker.rendering import Renderer
 from worker.throttle import Starts
 
@@ -32,6 +33,9 @@ class Parts:
     # A batch holds one connection while it takes a second, so fewer batches than connections may be in flight.
     batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_BATCHES))
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    # Campaigns for which the portfolio's allowance had nothing, and when to ask again, on the loop's clock.
+    exhausted: dict[UUID, float] = field(default_factory=dict)
+    reach: Reach = field(default_factory=Reach)
     renderer: Renderer = field(init=False)
     _starts: dict[tuple[UUID, int], Starts] = field(default_factory=dict)
 

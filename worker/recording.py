@@ -11,7 +11,7 @@ from core.clock import utc_now
 from core.consent import ledger
 from core.models import Sender
 from core.queue import transaction
-from core.services import consents, integrity, recovery, remembering, webhook_log, webhooks
+from core.services import breakers, consents, integrity, recovery, remembering, webhook_log, webhooks
 from core.services.webhook_reading import Reader
 from worker.parts import Parts
 from worker.throttle import count_inbound, throughput
@@ -29,6 +29,9 @@ async def record_webhooks(ctx: dict[str, Any]) -> int:
                 done = await webhooks.record_waiting(session, reader, keyring=parts.keyring, settings=parts.settings)
             if done.inbound:
                 await _make_room(parts, done.inbound)
+            if done.stopping:  # numbers are locked before messages, so not in the transaction above
+                async with transaction(parts.sessions, parts.doorbell) as session:
+                    await breakers.trip_reported(session, done.stopping, now=utc_now())
             total += done.bodies
             if not done.bodies:
                 break

@@ -16,10 +16,13 @@ from core.services import replies
 from core.services.messages import Claimed
 from core.statuses import MessageKind, SkipReason, TemplateStatus
 from core.template import Form
+from core.whatsapp.errors import ERRORS, ProviderError
 
 log = structlog.get_logger()
 
 FORMS_KEPT = 1000
+MISSING = 132001
+REFUSED_WITH: dict[TemplateStatus | None, int] = {TemplateStatus.PAUSED: 132015, TemplateStatus.DISABLED: 132016}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Unusable:
 
     claimed: Claimed
     meaning: str
+    error: ProviderError  # as the provider would refuse it
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Renderer:
                 rendered.skipped.append((claimed.id, SkipReason.BAD_PARAMETERS))
             elif claimed.template_status is not TemplateStatus.APPROVED:
                 meaning = f"the template {form.name} is {claimed.template_status}"
-                rendered.unusable.append(Unusable(claimed, meaning))
+                code = REFUSED_WITH.get(claimed.template_status, MISSING)
+                rendered.unusable.append(Unusable(claimed, meaning, ERRORS[code]))
             else:
                 _add(rendered, claimed, _filled(form, claimed, media), SkipReason.BAD_PARAMETERS)
         return rendered

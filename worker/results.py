@@ -21,7 +21,6 @@ log = structlog.get_logger()
 
 RETRY_FIRST_S = 2.0
 RETRY_MOST_S = 300.0
-TEMPLATE_UNUSABLE = 132001
 LIMITERS = frozenset(code for code, row in ERRORS.items() if row.limiter)
 
 
@@ -32,7 +31,7 @@ class Result:
     reports: list[Report] = field(default_factory=list)
     retries: list[Retry] = field(default_factory=list)
     skipped: list[tuple[UUID, SkipReason]] = field(default_factory=list)
-    unknown: list[UUID] = field(default_factory=list)
+    unknown: dict[UUID, str] = field(default_factory=dict)  # and what happened instead of an answer
     released: list[UUID] = field(default_factory=list)
     deferred: dict[UUID, float] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
@@ -59,7 +58,7 @@ def note(result: Result, claimed: Claimed, outcome: Outcome | None, now: datetim
         kind = EventKind.HELD if outcome.status is DeliveryStatus.HELD else EventKind.ACCEPTED
         result.reports.append(Report(kind, now, message_id=claimed.id, wamid=outcome.wamid))
     elif outcome.status is DeliveryStatus.UNKNOWN:
-        result.unknown.append(claimed.id)
+        result.unknown[claimed.id] = outcome.detail or "no answer came back"
         log.warning("message.unknown", message_id=str(claimed.id), detail=outcome.detail)
     elif outcome.error is not None and outcome.error.action in breakers.STOPPING and claimed.campaign_id is not None:
         result.refusals.append(Refusal(outcome.error, claimed.template_version_id))
@@ -105,5 +104,5 @@ def note_unusable(result: Result, unusable: Unusable) -> None:
         report = Report(EventKind.REJECTED, utc_now(), message_id=claimed.id, error=unusable.meaning)
         result.reports.append(report)
     else:
-        result.refusals.append(Refusal(ERRORS[TEMPLATE_UNUSABLE], claimed.template_version_id))
+        result.refusals.append(Refusal(unusable.error, claimed.template_version_id))
         result.released.append(claimed.id)

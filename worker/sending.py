@@ -19,7 +19,7 @@ from core.consent.gate import PermitExpired, SendPermit, SendRequest
 from core.db import driver
 from core.models import Campaign, Message, Sender
 from core.queue import transaction
-from core.services import allowance, breakers, canary, folding, messages, senders
+from core.services import allowance, breakers, canary, folding, messages, progress, quiet, senders
 from core.services.messages import Claimed, Permitted
 from core.statuses import CampaignStatus, DeliveryStatus, EventKind
 from core.whatsapp.client import Outcome
@@ -38,6 +38,7 @@ LOOK_EVERY_S = 0.2
 IDLE_LOOKS = 3
 IDLE_S = 0.1
 WAIT_S = 30.0  # before the gate is asked again about what it would not decide
+EXHAUSTED_S = 5.0  # before a campaign is looked at again for which the portfolio's allowance had nothing
 DOWN_S = 2.0  # between tries while the provider cannot be reached
 PUMPS = 4  # batches of one number in flight in one hand
 FIRST_HAND = "1"
@@ -144,11 +145,18 @@ async def send_batch(parts: Parts, sender: Sender, lane: Lane, people: int | Non
     A crash after the claim leaves rows in `sending`; when their lease runs out, those that had a permit become
     `unknown` and the others are queued again.
     """
+    now = asyncio.get_running_loop().time()
+    if people is not None and lane.campaign_id in parts.exhausted and now < parts.exhausted[lane.campaign_id]:
+        return 0  # it must take no slots that others could use
+    most = await _most(parts, sender)
+    if not most:
+        await asyncio.sleep(IDLE_S)
+        return 0
     number, others = throughput(sender), []
     if lane.messages_per_minute is not None:
         others.append(Limit(f"campaign:{lane.campaign_id}", lane.messages_per_minute / 60))
     speed = min(limit.per_second for limit in (number, *others))
-    wanted = max(1, min(BATCH, parts.settings.worker_concurrency, int(speed * SPREAD_S)))
+    wanted = max(1, min(most, parts.settings.worker_concurrency, int(speed * SPREAD_S)))
     slots = await pace(parts.valkey, number, wanted, *others)
     if not slots.count:
         await asyncio.sleep(min(slots.wait_s, 1.0))
@@ -156,6 +164,8 @@ async def send_batch(parts: Parts, sender: Sender, lane: Lane, people: int | Non
     await asyncio.sleep(slots.wait_s)
     async with parts.batches:
         batch = await _claim(parts, sender, lane, slots.count, people)
+        if batch is None and lane.campaign_id is not None:
+            parts.exhausted[lane.campaign_id] = asyncio.get_running_loop().time() + EXHAUSTED_S
         if not batch:
             return 0
         try:
@@ -167,7 +177,18 @@ async def send_batch(parts: Parts, sender: Sender, lane: Lane, people: int | Non
     return len(batch)
 
 
-async def _claim(parts: Parts, sender: Sender, lane: Lane, limit: int, people: int | None) -> list[Claimed]:
+async def _most(parts: Parts, sender: Sender) -> int:
+    """The largest batch now: one message at a time, and none most of the time, while the provider is silent."""
+    if not parts.reach.is_silent:
+        return BATCH
+    if not parts.reach.may_try():
+        return 0
+    await live.provider_is_down(parts.valkey)
+    return 1 if await parts.whatsapp.answers(sender.phone_number_id) else 0
+
+
+async def _claim(parts: Parts, sender: Sender, lane: Lane, limit: int, people: int | None) -> list[Claimed] | None:
+    """None when the portfolio's allowance has nothing for this campaign now."""
     async with driver(parts.sessions) as connection:
         if people is None:
             return await messages.claim(connection, sender.id, lane.campaign_id, limit=limit)
@@ -236,8 +257,18 @@ async def _send_claimed(parts: Parts, sender: Sender, batch: list[Claimed]) -> N
 async def _say(parts: Parts, outcomes: list[Outcome | None]) -> None:
     """Whether the provider can be reached, for whoever asks why nothing moves; wait a little when it cannot."""
     asked = [outcome for outcome in outcomes if outcome is not None]
-    if asked and not any(outcome.reached for outcome in asked):
+    parts.reach.note(asked)
+    if parts.reach.is_silent:
+        log.warning("provider.silent")
+        parts.reach.is_said_down = True
+        await live.provider_is_down(parts.valkey)
+    elif any(outcome.reached for outcome in asked):
+        if parts.reach.is_said_down:
+            parts.reach.is_said_down = False
+            await live.provider_answers(parts.valkey)
+    elif asked:
         log.warning("provider.down", detail=asked[0].detail)
+        parts.reach.is_said_down = True
         await live.provider_is_down(parts.valkey)
         await asyncio.sleep(DOWN_S)
 
@@ -293,7 +324,7 @@ async def _record(parts: Parts, sender: Sender, batch: Mapping[UUID, Claimed], r
         await breakers.trip(session, sender.id, result.refusals, now=now)
         await messages.skip(session, result.skipped, now=now)
         await messages.retry(session, result.retries, now=now)
-        await messages.mark_unknown(session, result.unknown, "no answer came back; the status webhook will tell")
+        await messages.mark_unknown(session, result.unknown)
         await folding.fold(session, others)
         await messages.release(session, result.released)
         await messages.defer(session, result.deferred)
@@ -315,13 +346,16 @@ async def ring_due(ctx: dict[str, Any]) -> None:
         waiting = (Campaign.status == CampaignStatus.EXPANDING) | (
             (Campaign.status == CampaignStatus.SCHEDULED) & (Campaign.send_at <= now)
         )
-        for campaign_id in await session.scalars(select(Campaign.id).where(waiting)):
-            queue.ring_after_commit(session, queue.EXPAND_CAMPAIGN, campaign_id)
+        for campaign in await session.scalars(select(Campaign).where(waiting)):
+            queue.ring_after_commit(session, queue.EXPAND_CAMPAIGN, campaign.id)
+            if progress.is_late(campaign, now):
+                log.error("campaign.late", campaign_id=str(campaign.id), send_at=str(campaign.send_at))
 
 
 async def check_breakers(ctx: dict[str, Any]) -> None:
     """The sweep of what stands still: stop campaigns that fail, let go on what has passed or works again."""
     parts: Parts = ctx["parts"]
+    await _keep_quiet(parts)
     async with transaction(parts.sessions, parts.doorbell) as session:
         await breakers.stop_failing(session, now=utc_now())
         await canary.judge(session, now=utc_now())
@@ -330,5 +364,16 @@ async def check_breakers(ctx: dict[str, Any]) -> None:
     for sender in waiting:
         if await parts.whatsapp.works_for(sender.phone_number_id):
             async with transaction(parts.sessions, parts.doorbell) as session:
-                await senders.resume(session, sender.id)
+                await senders.resume(session, sender.id, now=utc_now())
             log.info("sender.resumed", sender_id=str(sender.id))
+
+
+async def _keep_quiet(parts: Parts) -> None:
+    """Put off who is in quiet hours by now, page after page."""
+    async with parts.sessions() as session:
+        keeping = await quiet.campaigns_with_quiet_hours(session)
+    for campaign_id in keeping:
+        moved = quiet.PAGE
+        while moved == quiet.PAGE and not parts.stopping.is_set():
+            async with parts.sessions.begin() as session:
+                moved = await quiet.put_off(session, campaign_id)

@@ -49,7 +49,10 @@ class Campaign(WithId):
     canary_decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))  # null: the thresholds
     paused_at: Mapped[datetime | None]
     pause_reason: Mapped[str | None]
-    pause_code: Mapped[str | None]  # template:ID or failures when a breaker stopped it; null when a person did
+    pause_code: Mapped[
+        str | None
+    ]  # template:ID, failures or no_answer when a breaker stopped it; null when a person did
+    resumed_at: Mapped[datetime | None]  # last time; what was sent before it trips no breaker again
     cancelled_at: Mapped[datetime | None]
 
 

@@ -22,6 +22,7 @@ class Sender(WithId):
     paused_at: Mapped[datetime | None]
     pause_reason: Mapped[str | None]
     pause_code: Mapped[str | None]  # provider:CODE, quality:red, account:…, integrity:orphans; null when a person did
+    resumed_at: Mapped[datetime | None]  # last time; what was sent before it trips no breaker again
     # What stops this number without a person's word; both can be switched.
     pause_on_red: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))  # the provider flags its quality
     pause_on_orphans: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))  # somebody else sends from it

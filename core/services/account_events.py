@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
 from core.models import AccountEvent, Sender, Template
-from core.services import breakers, templates
+from core.services import breakers, senders, templates
 from core.services.paging import Page, page
 from core.statuses import AccountEventKind, Severity
 from core.whatsapp import account_events as told
@@ -191,7 +191,7 @@ async def _number_limit(session: AsyncSession, event: Event, now: datetime) -> s
 def _flag(session: AsyncSession, sender: Sender, *, is_red: bool, now: datetime) -> str:
     sender.quality = RED if is_red else "UNKNOWN"
     if not is_red:
-        if _release(session, sender, FLAGGED_CODE):
+        if _release(session, sender, FLAGGED_CODE, now):
             return "The number is no longer flagged and sends again."
         return "The number is no longer flagged."
     if sender.pause_on_red and _stop(sender, FLAGGED_CODE, "The provider flagged this number for low quality.", now):
@@ -208,24 +208,23 @@ def _stop(sender: Sender, code: str, reason: str, now: datetime) -> bool:
     return True
 
 
-def _release(session: AsyncSession, sender: Sender, code: str) -> bool:
+def _release(session: AsyncSession, sender: Sender, code: str, now: datetime) -> bool:
     if sender.pause_code != code:
         return False
-    sender.paused_at = sender.pause_code = sender.pause_reason = None
-    queue.ring_after_commit(session, queue.SEND_MESSAGES, sender.id)
+    senders.let_go(session, sender, now=now)
     log.info("sender.resumed", sender_id=str(sender.id), code=code)
     return True
 
 
-def _take_tier(senders: list[Sender], tier: str | None) -> str:
+def _take_tier(those: list[Sender], tier: str | None) -> str:
     if tier is None:
         return "Nothing: it names no limit."
-    for sender in senders:
+    for sender in those:
         sender.limit_tier = tier
-    numbers = "The number" if len(senders) == 1 else f"{len(senders)} numbers"
+    numbers = "The number" if len(those) == 1 else f"{len(those)} numbers"
     people = tier.removeprefix("TIER_").lower().replace("k", ",000")
     reach = "as many people as it likes" if people == "unlimited" else f"{people} new people a day"
-    return f"{numbers} may reach {reach}." if senders else _UNKNOWN_NUMBER
+    return f"{numbers} may reach {reach}." if those else _UNKNOWN_NUMBER
 
 
 async def _number_name(session: AsyncSession, event: Event, now: datetime) -> str | None:
@@ -256,7 +255,7 @@ async def _account_update(session: AsyncSession, event: Event, now: datetime) ->
     if event.word == "account_deleted" or (event.word == "disabled_update" and state == "DISABLE"):
         return await _stop_all(session, event, DISABLED_CODE, "The provider has disabled this account.", now)
     if event.word == "disabled_update" and state == "REINSTATE":
-        released = [_release(session, sender, DISABLED_CODE) for sender in await _account(session, event)]
+        released = [_release(session, sender, DISABLED_CODE, now) for sender in await _account(session, event)]
         return _numbers(sum(released), "send again", "sends again") or "No number stood still because of this."
     return None
 

@@ -43,7 +43,7 @@ class Allowance:
     limit: int
     used: int
     reserved: int
-    frees_at: datetime | None  # when the next person stops counting
+    frees_at: datetime | None  # when there is room for one more; null when only an earlier campaign's end can make it
 
     @property
     def free(self) -> int:
@@ -65,7 +65,9 @@ def tier_limit(tier: str) -> int | None:
     return TIERS.get(tier)
 
 
-_USED = "SELECT count(*), min(reached_at) FROM people_reached WHERE reached_at > now() - interval '24 hours'"
+_COUNTING = "FROM people_reached WHERE reached_at > now() - interval '24 hours'"
+_USED = f"SELECT count(*) {_COUNTING}"
+_NTH = f"SELECT reached_at {_COUNTING} ORDER BY reached_at OFFSET :before LIMIT 1"
 _RESERVED = """
     SELECT count(*) FROM (
         SELECT FROM messages m JOIN campaigns c ON c.id = m.campaign_id
@@ -80,20 +82,24 @@ async def look(session: AsyncSession, campaign: Campaign | None) -> Allowance | 
     limit = await limit_of(session)
     if limit is None:
         return None
-    used, oldest = (await session.execute(text(_USED))).one()
+    used = await session.scalar(text(_USED)) or 0
     going = (Campaign.status == CampaignStatus.SENDING, Message.phase == DeliveryStatus.QUEUED)
     earlier = select(func.count()).select_from(Message).join(Campaign, Campaign.id == Message.campaign_id).where(*going)
     if campaign is not None and campaign.launched_at is not None:
         earlier = earlier.where(Campaign.launched_at < campaign.launched_at, Message.not_before <= func.now())
     reserved = await session.scalar(earlier) or 0
-    return Allowance(limit, used, reserved, oldest + WINDOW if oldest else None)
+    # So many have to stop counting before there is room for one more.
+    before = max(0, used + reserved - limit)
+    nth = await session.scalar(text(_NTH), {"before": before})
+    return Allowance(limit, used, reserved, nth + WINDOW if nth else None)
 
 
 async def claim(
     connection: Driver, sender_id: UUID, campaign_id: UUID | None, *, limit: int, people: int
-) -> list[Claimed]:
+) -> list[Claimed] | None:
     """Claim messages as `messages.claim` does, as far as the budget of `people` per 24 hours allows.
 
+    When nothing of it is left, replies and messages to people who count already still go; None when there are none.
     Everyone claimed counts from now on; `give_back` takes back who was not written to after all.
     """
     async with connection.transaction():
@@ -101,11 +107,11 @@ async def claim(
         free = people - await connection.fetchval(_USED)
         if campaign_id is not None and free > 0:
             free -= await connection.fetchval(_RESERVED, campaign_id, free)
-        if free <= 0:
-            return []
-        batch = await messages.claim(connection, sender_id, campaign_id, limit=min(limit, free))
+        is_left = free > 0
+        most = min(limit, free) if is_left else limit
+        batch = await messages.claim(connection, sender_id, campaign_id, limit=most, only_free=not is_left)
         await connection.execute(_COUNT, [each.contact_id for each in batch if each.kind is not MessageKind.REPLY])
-    return batch
+    return batch if batch or is_left else None
 
 
 _COUNT = """

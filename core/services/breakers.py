@@ -9,34 +9,43 @@
 | the template is charged as what its purpose forbids | campaigns that use it | by itself, when that is taken back |
 | the template was edited | campaigns that use it | one click |
 | the account is restricted or disabled, the number flagged | its numbers | by itself when told, else one click |
-| (nothing) half of a campaign's last messages failed | the campaign | one click |
+| (nothing) half of a campaign's last messages failed, or got no answer | the campaign | one click |
 
-What is stopped keeps its messages queued: a refusal of this kind is nobody's delivery failure.
+What is stopped keeps its messages queued: a refusal of this kind is nobody's delivery failure. The first three may be
+said by webhook too, of messages accepted before; those have failed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Select, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
 from core.models import Campaign, CampaignVariant, Message, Sender, Template, TemplateVersion
+from core.services.folding import Report
+from core.services.messages import WORKER_DIED
 from core.services.templates import misfit
 from core.statuses import OPEN, CampaignStatus, DeliveryStatus, TemplateStatus
-from core.whatsapp.errors import ERRORS, Action, ProviderError
+from core.whatsapp.errors import ERRORS, Action, ProviderError, explain
 
 log = structlog.get_logger()
 
 STOPPING = frozenset({Action.REFRESH_TOKEN, Action.PAUSE_ACCOUNT, Action.PAUSE_SENDER, Action.STOP_TEMPLATE})
 TOKEN_CODES = frozenset(f"provider:{code}" for code, row in ERRORS.items() if row.action is Action.REFRESH_TOKEN)
-FAILURES = "failures"
+FAILURES, NO_ANSWER = "failures", "no_answer"
+_WHY = {
+    FAILURES: "Half of the last messages failed.",
+    NO_ANSWER: "Half of the last messages got no answer: they may have arrived.",
+}
 FAILURE_WINDOW = timedelta(minutes=2)
 FAILURE_LEAST = 50  # outcomes in the window before a share means anything
 FAILURE_SHARE = 0.5
+RECEIPT_WITHIN = timedelta(seconds=10)
+REPORTED_WITHIN = timedelta(hours=1)  # later than this a failure says nothing about now
 # What these codes say about the template itself.
 _TEMPLATE_STATUS = {132015: TemplateStatus.PAUSED, 132016: TemplateStatus.DISABLED}
 
@@ -60,6 +69,33 @@ async def trip(session: AsyncSession, sender_id: UUID, refusals: Iterable[Refusa
                 await stop_template(session, template, reason=_sentence(error), now=now)
         elif action in STOPPING:
             await _stop_senders(session, sender_id, error, whole_account=action is not Action.PAUSE_SENDER, now=now)
+
+
+def stops_number(code: int | None) -> bool:
+    """Whether a failure with this code concerns the number or the whole account."""
+    return code is not None and explain(code).action in (Action.PAUSE_SENDER, Action.PAUSE_ACCOUNT)
+
+
+async def trip_reported(session: AsyncSession, reports: Sequence[Report], *, now: datetime) -> None:
+    """Stop the numbers that failures reported by webhook concern, as a refusal would have.
+
+    Only failures of what was sent lately, and since the number was last let go on, say anything about it now.
+    """
+    since = now - REPORTED_WITHIN
+    ours = or_(
+        Message.id.in_([report.message_id for report in reports]),
+        Message.wamid.in_([report.wamid for report in reports]),
+    )
+    fresh = and_(Message.permitted_at > since, func.coalesce(Message.permitted_at > Sender.resumed_at, true()))
+    rows = await session.execute(
+        select(Message.sender_id, Message.error_code)
+        .join(Sender, Sender.id == Message.sender_id)
+        .where(ours, fresh, Message.phase == DeliveryStatus.FAILED, Sender.paused_at.is_(None))
+        .distinct()
+    )
+    for sender_id, code in rows.all():
+        if code is not None and stops_number(code):
+            await trip(session, sender_id, [Refusal(explain(code), None)], now=now)
 
 
 def _sentence(error: ProviderError) -> str:
@@ -130,15 +166,16 @@ async def follow_template(session: AsyncSession, template: Template, *, now: dat
     resumed = 0
     stopped = (Campaign.pause_code == f"template:{template.id}", Campaign.status == CampaignStatus.PAUSED)
     for campaign in await session.scalars(select(Campaign).where(*stopped).order_by(Campaign.id).with_for_update()):
-        resume_campaign(session, campaign)
+        resume_campaign(session, campaign, now=now)
         log.info("campaign.resumed", campaign_id=str(campaign.id), template_id=str(template.id))
         resumed += 1
     return 0, resumed
 
 
-def resume_campaign(session: AsyncSession, campaign: Campaign) -> None:
+def resume_campaign(session: AsyncSession, campaign: Campaign, *, now: datetime) -> None:
     """Take the pause away and ring for what is left."""
     campaign.paused_at = campaign.pause_reason = campaign.pause_code = None
+    campaign.resumed_at = now
     if campaign.expanded_at is None:
         campaign.status = CampaignStatus.EXPANDING
         queue.ring_after_commit(session, queue.EXPAND_CAMPAIGN, campaign.id)
@@ -148,35 +185,62 @@ def resume_campaign(session: AsyncSession, campaign: Campaign) -> None:
 
 
 async def stop_failing(session: AsyncSession, *, now: datetime) -> int:
-    """Pause campaigns half of whose last messages failed; returns how many."""
-    since = now - FAILURE_WINDOW
-    # Failures have a place of their own in the index; only a campaign with many has all its outcomes counted.
-    failures = (Message.campaign_id == Campaign.id, Message.phase == DeliveryStatus.FAILED, Message.failed_at > since)
-    recent_failures = select(func.count()).where(*failures)
-    suspects = select(Campaign.id).where(
-        Campaign.status == CampaignStatus.SENDING,
-        recent_failures.correlate(Campaign).scalar_subquery() >= FAILURE_SHARE * FAILURE_LEAST,
+    """Pause campaigns half of whose last messages failed or got no answer; returns how many.
+
+    What was sent before a campaign was let go on does not count, nor does one that has nothing left to send.
+    """
+    failed, silent, arrived = _outcomes(now)
+    going = (Campaign.status == CampaignStatus.SENDING, has_open_rows())
+    # Both have a place of their own in the index; only a campaign with many of them has all its outcomes counted.
+    bad = [
+        select(func.count()).where(Message.campaign_id == Campaign.id, each).correlate(Campaign).scalar_subquery()
+        for each in (failed, silent)
+    ]
+    suspected = list(
+        await session.scalars(select(Campaign.id).where(*going, bad[0] + bad[1] >= FAILURE_SHARE * FAILURE_LEAST))
     )
-    suspected = list(await session.scalars(suspects))
     if not suspected:
         return 0
-    failed = func.count(case((Message.failed_at > since, 1)))
-    outcomes = func.count()
-    recent = or_(Message.failed_at > since, Message.delivered_at > since, Message.read_at > since)
-    failing = (
-        select(Message.campaign_id)
-        .where(Message.campaign_id.in_(suspected), recent)
+    failures, silences = func.count(case((failed, 1))), func.count(case((silent, 1)))
+    all_outcomes = func.count()
+    counts = await session.execute(
+        select(Message.campaign_id, failures, silences)
+        .join(Campaign, Campaign.id == Message.campaign_id)
+        .where(Message.campaign_id.in_(suspected), or_(failed, silent, arrived))
         .group_by(Message.campaign_id)
-        .having(outcomes >= FAILURE_LEAST, failed >= FAILURE_SHARE * outcomes)
+        .having(all_outcomes >= FAILURE_LEAST, failures + silences >= FAILURE_SHARE * all_outcomes)
     )
-    still_going = (Campaign.id.in_(failing), Campaign.status == CampaignStatus.SENDING, has_open_rows())
-    going = select(Campaign).where(*still_going).order_by(Campaign.id).with_for_update()
-    stopped = list(await session.scalars(going))
+    codes = {campaign_id: FAILURES if fails >= silences else NO_ANSWER for campaign_id, fails, silences in counts}
+    still_going = (Campaign.id.in_(codes), Campaign.status == CampaignStatus.SENDING, has_open_rows())
+    stopped = list(await session.scalars(select(Campaign).where(*still_going).order_by(Campaign.id).with_for_update()))
     for campaign in stopped:
-        campaign.status, campaign.paused_at, campaign.pause_code = CampaignStatus.PAUSED, now, FAILURES
-        campaign.pause_reason = "Half of the last messages failed. Look at the failures, mend the cause, resume."
-        log.warning("campaign.stopped", campaign_id=str(campaign.id), code=FAILURES)
+        campaign.status, campaign.paused_at = CampaignStatus.PAUSED, now
+        campaign.pause_code, campaign.pause_reason = codes[campaign.id], _WHY[codes[campaign.id]]
+        log.warning("campaign.stopped", campaign_id=str(campaign.id), code=codes[campaign.id])
     return len(stopped)
+
+
+def _outcomes(now: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool], ColumnElement[bool]]:
+    """What failed, got no answer, and arrived of late, of what was sent since the campaign was last let go on.
+
+    A failure without a code is ours, or a person gave up; a worker that died says nothing about the provider; and
+    the receipt of a message without an answer gets some time to come.
+    """
+    since = now - FAILURE_WINDOW
+    fresh = or_(Campaign.resumed_at.is_(None), Message.permitted_at > Campaign.resumed_at)
+    failed = and_(
+        fresh,
+        Message.phase == DeliveryStatus.FAILED,
+        Message.failed_at > since,
+        Message.error_code.is_not(None),
+    )
+    silent = and_(
+        fresh,
+        Message.phase == DeliveryStatus.UNKNOWN,
+        Message.permitted_at.between(since, now - RECEIPT_WITHIN),
+        Message.error != WORKER_DIED,
+    )
+    return failed, silent, and_(fresh, or_(Message.delivered_at > since, Message.read_at > since))
 
 
 async def waiting_for_token(session: AsyncSession) -> list[Sender]:

@@ -282,23 +282,28 @@ async def pause(session: AsyncSession, campaign_id: UUID, *, reason: str, now: d
     if campaign.status not in (CampaignStatus.SENDING, CampaignStatus.EXPANDING):
         raise Conflict("only a campaign that is going out can be paused", status=campaign.status)
     if await shown_status(session, campaign) is CampaignStatus.COMPLETED:
-        raise Conflict("the campaign is completed")
+        raise Conflict("everything has been sent already: there is nothing to pause")
     campaign.status, campaign.paused_at, campaign.pause_reason = CampaignStatus.PAUSED, now, reason
     return campaign
 
 
-async def resume(session: AsyncSession, campaign_id: UUID) -> Campaign:
-    """Go on where it stopped. Raises Conflict unless it is paused."""
+async def resume(session: AsyncSession, campaign_id: UUID, *, now: datetime) -> Campaign:
+    """Go on where it stopped. Raises Conflict unless it is paused and its templates may be sent."""
     campaign = await get(session, campaign_id, lock=True)
     if campaign.status is not CampaignStatus.PAUSED:
         raise Conflict("only a paused campaign can be resumed", status=campaign.status)
     for each in (await variants(session, [campaign.id]))[campaign.id]:
+        if each.template.status is not TemplateStatus.APPROVED:
+            raise Conflict(
+                f"the template {each.template.name} is {each.template.status} at the provider, so it cannot go on yet:"
+                " it does so by itself once the template is approved (if it is already, fetch the templates)"
+            )
         if templates.misfit(each.template):
             raise Conflict(
                 f"the provider charges the template {each.template.name} as marketing, which its purpose"
                 f" ({each.template.purpose}) does not allow: cancel the campaign and use another template"
             )
-    breakers.resume_campaign(session, campaign)
+    breakers.resume_campaign(session, campaign, now=now)
     return campaign
 
 
@@ -341,6 +346,12 @@ async def messages_page(
     if status is not None:
         statement = statement.where(Message.status == status, Message.phase == phase_of(status))
     return await page(session, statement, Message.id.expression, limit=limit, cursor=cursor)
+
+
+async def count_unknown(session: AsyncSession, campaign_id: UUID) -> int:
+    """How many of a campaign's messages wait for an answer that may never come."""
+    theirs = (Message.campaign_id == campaign_id, Message.phase == DeliveryStatus.UNKNOWN)
+    return await session.scalar(select(func.count()).select_from(Message).where(*theirs)) or 0
 
 
 async def settle_unknown(session: AsyncSession, campaign_id: UUID, *, before: datetime, dry_run: bool) -> int:

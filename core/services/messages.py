@@ -31,6 +31,8 @@ from core.statuses import (
 LEASE = timedelta(seconds=20)
 HEARTBEAT_S = 5.0  # a batch that lives longer renews its lease this often
 MAX_ATTEMPTS = 5
+WORKER_DIED = "the worker stopped while sending"
+GIVEN_UP = "No answer ever came, and somebody gave up on them"
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -71,18 +73,28 @@ _CLAIM = f"""
     """  # noqa: S608 - built from constants
 # While the rest of a campaign waits for a verdict on its first few, only those may be claimed.
 _FIRST_FEW = f"coalesce((SELECT {CANARY_PRIORITY} FROM campaigns r WHERE r.id = $3 AND r.rest_waits), 99)"  # noqa: S608
-_CLAIM_OF_CAMPAIGN, _CLAIM_OF_NONE = _CLAIM % f"= $3 AND m.priority <= {_FIRST_FEW}", _CLAIM % "IS NULL"
+# Replies in an open conversation and people who count already take nothing from the portfolio's allowance.
+_FREE = """ AND (m.kind = 'reply' OR EXISTS (SELECT FROM people_reached p WHERE p.contact_id = m.contact_id
+                                                  AND p.reached_at > now() - interval '24 hours'))"""
+_OF_CAMPAIGN, _OF_NONE = f"= $3 AND m.priority <= {_FIRST_FEW}", "IS NULL"
+_CLAIMS = {
+    (of_campaign, only_free): _CLAIM % ((_OF_CAMPAIGN if of_campaign else _OF_NONE) + (_FREE if only_free else ""))
+    for of_campaign in (True, False)
+    for only_free in (True, False)
+}
 
 
-async def claim(connection: Driver, sender_id: UUID, campaign_id: UUID | None, *, limit: int) -> list[Claimed]:
+async def claim(
+    connection: Driver, sender_id: UUID, campaign_id: UUID | None, *, limit: int, only_free: bool = False
+) -> list[Claimed]:
     """Up to `limit` due messages of one campaign (or of none: tests, replies), now in `sending` under a lease.
 
-    Committed before the caller does anything else with them: `connection` is in no transaction.
+    `only_free` takes only those that use nothing of the portfolio's allowance. Committed before the caller does
+    anything else with them: `connection` is in no transaction.
     """
-    if campaign_id is None:
-        rows = await connection.fetch(_CLAIM_OF_NONE, sender_id, limit)
-    else:
-        rows = await connection.fetch(_CLAIM_OF_CAMPAIGN, sender_id, limit, campaign_id)
+    statement = _CLAIMS[campaign_id is not None, only_free]
+    named = [] if campaign_id is None else [campaign_id]
+    rows = await connection.fetch(statement, sender_id, limit, *named)
     return [
         Claimed(
             id=row[0],
@@ -266,12 +278,18 @@ async def retry(session: AsyncSession, retries: Sequence[Retry], *, now: datetim
         )
 
 
-async def mark_unknown(session: AsyncSession, message_ids: Sequence[UUID], detail: str) -> None:
-    """Requests that left without an answer: settled by a status webhook, or by a person; never repeated."""
-    if message_ids:
-        mine = (Message.id.in_(message_ids), Message.status == DeliveryStatus.SENDING)
-        values = {"status": DeliveryStatus.UNKNOWN, "lease_until": None, "error": detail}
-        await session.execute(update(Message).where(*mine).values(values))
+_UNKNOWN = text(
+    """
+    UPDATE messages m SET status = 'unknown', lease_until = NULL, error = u.why
+      FROM unnest(:ids, :whys) AS u(id, why) WHERE m.id = u.id AND m.status = 'sending'
+    """
+).bindparams(array("ids", Uuid()), array("whys", Text()))
+
+
+async def mark_unknown(session: AsyncSession, whys: Mapping[UUID, str]) -> None:
+    """Requests that left without an answer, and why: a status webhook settles them, or a person; never repeated."""
+    if whys:
+        await session.execute(_UNKNOWN, {"ids": list(whys), "whys": list(whys.values())})
 
 
 async def fail_unknown(session: AsyncSession, campaign_id: UUID, *, before: datetime, dry_run: bool) -> int:
@@ -285,7 +303,7 @@ async def fail_unknown(session: AsyncSession, campaign_id: UUID, *, before: date
         return await session.scalar(select(func.count()).select_from(Message).where(*theirs)) or 0
     ids = list(await session.scalars(select(Message.id).where(*theirs)))
     now = datetime.now(UTC)
-    reports = [Report(EventKind.REJECTED, now, message_id=each, error="given up: no answer ever came") for each in ids]
+    reports = [Report(EventKind.REJECTED, now, message_id=each, error=GIVEN_UP) for each in ids]
     return len(reports) - len(await fold(session, reports))
 
 
@@ -304,7 +322,7 @@ async def expire_leases(session: AsyncSession) -> Expired:
     only have stood still.
     """
     over = (Message.phase == DeliveryStatus.SENDING, Message.lease_until < func.now())
-    lost = {"status": DeliveryStatus.UNKNOWN, "lease_until": None, "error": "the worker stopped while sending"}
+    lost = {"status": DeliveryStatus.UNKNOWN, "lease_until": None, "error": WORKER_DIED}
     again = {"status": DeliveryStatus.QUEUED, "lease_until": None}
     unknown = await session.scalars(
         update(Message).where(*over, Message.permitted_at.is_not(None)).values(lost).returning(Message.id)

@@ -147,7 +147,8 @@ _LEGS = (
          FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id WHERE m.contact_id = ANY(:ids)""",
     """SELECT e.occurred_at, e.kind::text, lpad(e.id::text, 15, '0'),
               jsonb_build_object('message_id', e.message_id, 'campaign', c.name, 'reason', e.reason,
-                                 'error_code', e.error_code, 'is_bot', e.is_bot, 'button_index', e.button_index)
+                                 'error_code', e.error_code, 'attempt', e.attempt,
+                                 'is_bot', e.is_bot, 'button_index', e.button_index)
          FROM messages m JOIN message_events e ON e.message_id = m.id LEFT JOIN campaigns c ON c.id = m.campaign_id
         WHERE m.contact_id = ANY(:ids)""",
     """SELECT occurred_at, 'inbound', id::text,

@@ -76,8 +76,15 @@ async def pause(session: AsyncSession, sender_id: UUID, *, reason: str, now: dat
     return sender
 
 
-async def resume(session: AsyncSession, sender_id: UUID) -> Sender:
+async def resume(session: AsyncSession, sender_id: UUID, *, now: datetime) -> Sender:
+    """Let the number go on where it stopped."""
     sender = await get(session, sender_id, lock=True)
-    sender.paused_at = sender.pause_reason = sender.pause_code = None
-    queue.ring_after_commit(session, queue.SEND_MESSAGES, sender_id)
+    let_go(session, sender, now=now)
     return sender
+
+
+def let_go(session: AsyncSession, sender: Sender, *, now: datetime) -> None:
+    """Take a number's pause away and ring for what is left."""
+    sender.paused_at = sender.pause_reason = sender.pause_code = None
+    sender.resumed_at = now
+    queue.ring_after_commit(session, queue.SEND_MESSAGES, sender.id)

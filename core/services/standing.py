@@ -12,11 +12,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.models import Campaign, Message
 from core.statuses import OPEN, CampaignStatus, DeliveryStatus
 
-PACE_WINDOW_S = 10
+PACE_WINDOW_S = 10.0
 _MESSAGES_PER_SECOND_OF_AGE = 100_000  # a million messages take about half a second to count
 _SLOWER_WHEN_OVER = 6  # what is over changes by reports only
 _REMEMBERED = 1000  # campaigns
 _OVER = frozenset({CampaignStatus.COMPLETED, CampaignStatus.CANCELLED})
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Messages that failed for the same reason; without the provider's `code`, `said` is what we wrote down."""
+
+    code: int | None
+    said: str | None
+    count: int
 
 
 @dataclass(frozen=True)
@@ -26,8 +35,9 @@ class Standing:
     counted_at: datetime
     balance: dict[str, int] = field(default_factory=dict)  # every status, and their sum as `audience`
     skipped: dict[str, int] = field(default_factory=dict)  # by reason
-    failures: dict[int, int] = field(default_factory=dict)  # by the provider's code, most first; -1: without one
+    failures: Sequence[Failures] = ()  # the most frequent reason first
     recent: int = 0  # permitted in the last PACE_WINDOW_S seconds
+    last_due_at: datetime | None = None  # of those that have not left
 
     @property
     def left(self) -> int:
@@ -71,35 +81,51 @@ class Standings:
 
 async def count(session: AsyncSession, campaign_ids: Sequence[UUID], *, now: datetime) -> dict[UUID, Standing]:
     """How the campaigns stand, in one statement."""
-    code = case((Message.status == DeliveryStatus.FAILED, func.coalesce(Message.error_code, -1)))
-    recent = func.count(case((Message.permitted_at > now - timedelta(seconds=PACE_WINDOW_S), 1)))
-    by = (Message.campaign_id, Message.status, Message.skip_reason, code)
-    rows = await session.execute(
-        select(*by, func.count(), recent).where(Message.campaign_id.in_(campaign_ids)).group_by(*by)
+    has_failed = Message.status == DeliveryStatus.FAILED
+    code, said = (
+        case((has_failed, Message.error_code)),
+        case((has_failed & Message.error_code.is_(None), Message.error)),
     )
-    counted = {campaign_id: _Counted() for campaign_id in campaign_ids}
-    for campaign_id, status, reason, failure, messages, lately in rows:
+    recent = func.count(case((Message.permitted_at > now - timedelta(seconds=PACE_WINDOW_S), 1)))
+    last_due_at = func.max(case((Message.phase.in_(OPEN), Message.not_before)))
+    by = (Message.campaign_id, Message.status, Message.skip_reason, code, said)
+    rows = await session.execute(
+        select(*by, func.count(), recent, last_due_at).where(Message.campaign_id.in_(campaign_ids)).group_by(*by)
+    )
+    found: dict[UUID, list[_Group]] = {campaign_id: [] for campaign_id in campaign_ids}
+    for campaign_id, *facts in rows:
         if campaign_id is not None:
-            counted[campaign_id].add(status, reason, failure, messages, lately)
-    return {campaign_id: each.standing(now) for campaign_id, each in counted.items()}
+            found[campaign_id].append(_Group(*facts))
+    return {campaign_id: _standing(groups, now) for campaign_id, groups in found.items()}
 
 
-@dataclass
-class _Counted:
-    balance: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    failures: Counter[int] = field(default_factory=Counter)
-    recent: int = 0
+@dataclass(frozen=True)
+class _Group:
+    """Messages that are alike in all that is counted."""
 
-    def add(self, status: str, reason: str | None, failure: int | None, messages: int, recent: int) -> None:
-        self.balance[status] += messages
-        self.recent += recent
-        if status == DeliveryStatus.SKIPPED:
-            self.skipped[str(reason)] += messages
-        if failure is not None:
-            self.failures[failure] += messages
+    status: str
+    skip_reason: str | None
+    code: int | None
+    said: str | None
+    messages: int
+    recent: int
+    last_due_at: datetime | None
 
-    def standing(self, now: datetime) -> Standing:
-        balance = {"audience": self.balance.total()} | {str(word): self.balance[word] for word in DeliveryStatus}
-        skipped, failures = dict(sorted(self.skipped.items())), dict(self.failures.most_common())
-        return Standing(now, balance, skipped, failures, self.recent)
+
+def _standing(groups: Sequence[_Group], now: datetime) -> Standing:
+    balance, skipped = Counter[str](), Counter[str]()
+    for each in groups:
+        balance[each.status] += each.messages
+        if each.status == DeliveryStatus.SKIPPED:
+            skipped[str(each.skip_reason)] += each.messages
+    failures = [
+        Failures(each.code, each.said, each.messages) for each in groups if each.status == DeliveryStatus.FAILED
+    ]
+    return Standing(
+        counted_at=now,
+        balance={"audience": balance.total()} | {str(word): balance[word] for word in DeliveryStatus},
+        skipped=dict(sorted(skipped.items())),
+        failures=sorted(failures, key=lambda each: -each.count),
+        recent=sum(each.recent for each in groups),
+        last_due_at=max((each.last_due_at for each in groups if each.last_due_at is not None), default=None),
+    )

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.models import Campaign, Sender
-from core.services.breakers import FAILURES, TOKEN_CODES
+from core.services.breakers import FAILURES, NO_ANSWER, TOKEN_CODES
 from core.statuses import CampaignStatus
 from core.whatsapp.errors import explain
 
 PROVIDER = "provider:"
 TEMPLATE = "template:"
+_STEPS = {
+    FAILURES: "Look at the failures, mend the cause, then resume.",
+    NO_ANSWER: "Look whether the provider has a disturbance; when it is over, resume.",
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,11 @@ class Stop:
     next_step: str
     since: datetime
     goes_on_alone: bool
+
+
+def paused_by(name: str, reason: str) -> str:
+    """What is kept when a person pauses something: who, and why if they said so."""
+    return f"Paused by {name}: {reason.strip()}" if reason.strip() else f"Paused by {name}"
 
 
 def stops(campaign: Campaign, sender: Sender) -> list[Stop]:
@@ -51,5 +60,5 @@ def _of_campaign(campaign: Campaign, since: datetime) -> Stop:
     if code is not None and code.startswith(TEMPLATE):
         step = "Mend the template in WhatsApp Manager. It goes on by itself once the provider has approved it."
         return Stop("campaign", code, reason, step, since, True)
-    step = "Look at the failures, mend the cause, then resume." if code == FAILURES else "Resume when you wish."
+    step = _STEPS.get(code or "", "Resume when you wish.")
     return Stop("campaign", code, reason, step, since, False)

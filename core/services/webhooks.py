@@ -21,7 +21,7 @@ from core.consent.registry import load_registry
 from core.errors import AppError
 from core.keys import Keyring
 from core.models import Message, ParkedStatus, WebhookField
-from core.services import account_events, consents, folding, inbound, moves
+from core.services import account_events, breakers, consents, folding, inbound, moves
 from core.services.folding import Report, array
 from core.services.webhook_reading import Reader, Waiting
 from core.settings import Settings
@@ -88,6 +88,7 @@ class Recorded:
     bodies: int
     set_aside: int
     inbound: Counter[str] = field(default_factory=Counter)  # messages people wrote, by the number they wrote to
+    stopping: list[Report] = field(default_factory=list)  # failures that concern the whole number or account
 
 
 async def record_waiting(session: AsyncSession, reader: Reader, *, keyring: Keyring, settings: Settings) -> Recorded:
@@ -111,8 +112,10 @@ async def record_waiting(session: AsyncSession, reader: Reader, *, keyring: Keyr
             except (SQLAlchemyError, AppError, ValueError) as poison:
                 bad[each.id] = _sentence(poison)
     await _mark(session, [each.id for each in waiting if each.id not in bad], bad)
-    inbound = Counter(said.phone_number_id for each in good if each.is_first for said in each.parsed.inbound)
-    return Recorded(len(waiting), len(bad), inbound)
+    news = [each.parsed for each in good if each.is_first]
+    inbound = Counter(said.phone_number_id for parsed in news for said in parsed.inbound)
+    stopping = [report for parsed in news for report in parsed.reports if breakers.stops_number(report.error_code)]
+    return Recorded(len(waiting), len(bad), inbound, stopping)
 
 
 def _sentence(poison: Exception) -> str:

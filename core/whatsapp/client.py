@@ -153,6 +153,14 @@ class WhatsAppClient:
             return False
         return response.is_success
 
+    async def answers(self, phone_number_id: str) -> bool:
+        """Whether anything comes back from the provider, be it a refusal."""
+        try:
+            response = await self.http.get(self._path(phone_number_id), params={"fields": "id"})
+        except httpx.RequestError:
+            return False
+        return response.is_success or _error_of(response) is not None
+
     async def create_template(self, waba_id: str, definition: dict[str, Any]) -> payloads.CreatedTemplate:
         """Submit a template for review; raises RuleViolation with the provider's reason."""
         response = await self._call("POST", f"{waba_id}/message_templates", json=definition)
@@ -259,7 +267,9 @@ def _broken(broken: httpx.RequestError) -> Outcome:
     detail = type(cause or broken).__name__
     if never_left:
         return Outcome(DeliveryStatus.QUEUED, error=explain(2), detail=detail, reached=False)
-    return Outcome(DeliveryStatus.UNKNOWN, detail=detail)
+    if isinstance(cause, TimeoutError) or isinstance(broken, httpx.TimeoutException):
+        return Outcome(DeliveryStatus.UNKNOWN, detail="no answer came in time")
+    return Outcome(DeliveryStatus.UNKNOWN, detail=f"the connection broke before the answer came ({detail})")
 
 
 def _read_answer(response: httpx.Response) -> Outcome:
@@ -268,14 +278,17 @@ def _read_answer(response: httpx.Response) -> Outcome:
             answer = msgspec.json.decode(response.content, type=payloads.SendAnswer)
             sent = answer.messages[0]
         except (msgspec.DecodeError, IndexError):
-            return Outcome(DeliveryStatus.UNKNOWN, detail="answer not understood")
+            return Outcome(DeliveryStatus.UNKNOWN, detail="the answer was not understood")
         held = sent.message_status == "held_for_quality_assessment"
         status = DeliveryStatus.HELD if held else DeliveryStatus.ACCEPTED
         return Outcome(status, wamid=sent.id, wa_id=answer.contacts[0].wa_id if answer.contacts else None)
     refusal = _error_of(response)
     if refusal is None:
         # A gateway's page: the request may have passed it.
-        return Outcome(DeliveryStatus.UNKNOWN, detail=f"HTTP {response.status_code}")
+        return Outcome(
+            DeliveryStatus.UNKNOWN,
+            detail=f"something between us and the provider answered (HTTP {response.status_code})",
+        )
     error = explain(refusal.code)
     detail = str(refusal.error_data.get("details") or refusal.message)[:500]
     retry_after = response.headers.get("retry-after", "")

@@ -4,7 +4,7 @@ Source: Meta's Cloud API error-code reference, developers.facebook.com/documenta
 support/error-codes, read 2026-11. HTTP codes vary in practice, so everything is decided by `code`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -106,7 +106,11 @@ _TABLE = [
         (33, "The phone number id does not exist or is not visible", "Check the sender's phone number id."),
         (131037, "The display name needs approval", _SUPPORT),
         (131045, "The number is not registered properly", "Register the number again."),
-        (131048, "Too many of this number's messages were flagged", "Send less and better aimed; wait a day."),
+        (
+            131048,
+            "Too many of this number's messages were flagged, or the limit of people was reached",
+            "Send less and better aimed; wait a day.",
+        ),
         (133010, "The number is not registered", "Register the number."),
     ),
     *_rows(
@@ -151,6 +155,42 @@ _TABLE = [
         (134102, "The template is not available here", _TEMPLATE),
         (135000, "The provider refused the request without saying why", _SETUP),
         (137000, "The person's identity changed", "Confirm who they are before sending."),
+        (192, "The phone number is invalid", _SETUP),
+        (506, "The provider says it has this message already", "It may have arrived: its receipt decides."),
+        (131014, "The media's link could not be fetched", "Check that the link can be opened by everybody."),
+        (131020, "The group is invalid", "Send it to a person."),
+        (131041, "The group is unknown", "Send it to a person."),
+        (131044, "There is a payment problem with calls", "Add or repair the payment method in WhatsApp Manager."),
+        (131055, "This way of sending is not allowed for marketing", _SETUP),
+        (131059, "The list's cursor is no longer valid", "Ask for the list from its beginning."),
+        (131060, "The person's message is not available", "Ask them to send it again."),
+        (132008, "The value of a template's parameter is invalid", _SETUP),
+        (134011, "The terms for payments are not accepted", "Accept them in WhatsApp Manager."),
+        (200002, "The template could not be created", _TEMPLATE),
+    ),
+    *_rows(  # answers to the registering of numbers; nothing of them comes back for a message
+        Action.FIX,
+        (133000, "An earlier deregistration is not complete", "Deregister the number again."),
+        (133005, "The number's PIN is wrong", "Use the PIN that was set when the number was registered."),
+        (133006, "The number has to be verified first", "Verify the number in WhatsApp Manager."),
+        (133008, "The PIN was guessed too often", "Wait as long as the provider says."),
+        (133009, "The PIN was entered too fast", "Wait as long as the provider says."),
+        (133016, "The number was registered too often", "Wait up to three days."),
+    ),
+    *_rows(  # answers to management calls: block lists, names, templates, insights, sign-up
+        Action.FIX,
+        *((code, "The flow could not be changed", _TEMPLATE) for code in range(139000, 139005)),
+        *((code, "The block list could not be changed", "Try again later.") for code in range(139100, 139104)),
+        *((code, "The user name could not be changed", _SUPPORT) for code in range(147001, 147006)),
+        *((code, "The template's insights are not available", _TEMPLATE) for code in range(200005, 200008)),
+        (1752041, "This account is signed up already", "Nothing to do."),
+        (2388019, "The account has too many templates", "Delete templates nobody uses."),
+        (2388040, "A field of the template is too long", _TEMPLATE),
+        (2388047, "The template's header is malformed", _TEMPLATE),
+        (2388072, "The template's body is malformed", _TEMPLATE),
+        (2388073, "The template's footer is malformed", _TEMPLATE),
+        (2388293, "The template has too many variables for its words", _TEMPLATE),
+        (2388299, "The template begins or ends with a variable", _TEMPLATE),
     ),
 ]
 
@@ -162,5 +202,5 @@ def explain(code: int) -> ProviderError:
     if code in ERRORS:
         return ERRORS[code]
     if 200 <= code < 300:
-        return ERRORS[200]
+        return replace(ERRORS[200], code=code)
     return ProviderError(code, f"Unknown provider error {code}", "Look the code up in Meta's reference.", Action.FIX)

@@ -24,7 +24,11 @@ def _summary(campaign: Campaign) -> str:
     waiting = _number(campaign, "queued") + _number(campaign, "sending")
     parts = [f"{format.count(audience)} people", f"delivered {format.rate(delivered, audience, 'people')}"]
     parts += [f"{format.count(waiting)} waiting"] if waiting else []
-    parts += [f"{format.count(number)} {name}" for name in ("failed", "skipped") if (number := _number(campaign, name))]
+    parts += [
+        f"{format.count(number)} {name}"
+        for name in ("failed", "skipped", "unknown")
+        if (number := _number(campaign, name))
+    ]
     return " · ".join(parts)
 
 
@@ -48,6 +52,8 @@ def _card(campaign: Campaign, zone: str) -> None:
             said = "Launched" if campaign.launched_at else "Scheduled for" if campaign.send_at else "Created"
             audience = markup.markdown_text(campaign.audience_name or format.DASH)
             st.caption(f"To {audience} · {said} {format.instant(when, zone)}")
+            if campaign.is_late:
+                st.error("It should have begun by now and has not: *Live* says why.", icon=":material/alarm:")
             if campaign.balance.get("audience"):
                 st.html(markup.balance_bar(campaign.balance, height_px=12))
             st.caption(_summary(campaign))

@@ -95,7 +95,7 @@ def _failures(campaign: Campaign) -> None:
             "What happened": [failure.meaning for failure in campaign.failures],
             "What to do": [failure.next_step for failure in campaign.failures],
             "Messages": [format.rate(failure.count, failed, "failed") for failure in campaign.failures],
-            "Code": [str(failure.code) if failure.code >= 0 else format.DASH for failure in campaign.failures],
+            "Code": [format.DASH if failure.code is None else str(failure.code) for failure in campaign.failures],
         }
     )
 

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0110"
-down_revision = "0091"
+down_revision = "0100"
 
 
 def upgrade() -> None:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from core.statuses import CampaignStatus, DeliveryStatus, SkipReason
-from dashboard import format, markup, rules, words
+from dashboard import format, markup, rules, timeline, words
 from dashboard.campaign_payloads import Shown
+from dashboard.people_payloads import Happening
 from dashboard.rules import Row
 
 
@@ -164,3 +165,12 @@ def test_in_a_narrow_table_an_instant_breaks_between_its_day_and_its_time_only()
     at = format.instant(datetime(2026, 11, 22, 22, 47, tzinfo=UTC), "Europe/Berlin")
 
     assert "22&nbsp;Nov&nbsp;2026, 23:47&nbsp;CET" in markup.table({"When": [at]})
+
+
+def test_a_refused_try_says_that_it_is_repeated_and_how_many_counted() -> None:
+    facts = {"campaign": "Tea week", "error_code": 131000, "reason": "retry", "attempt": 2}
+    refused = Happening(datetime(2026, 5, 1, tzinfo=UTC), "rejected", facts)
+
+    said = timeline.sentence(refused)
+
+    assert said == "WhatsApp refused it (Tea week) (error 131000); tried again, 2 of its tries counted"

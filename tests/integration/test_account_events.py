@@ -218,7 +218,7 @@ async def test_a_number_somebody_paused_is_not_started_by_the_provider(stack: St
     await stack.client.post(f"/api/senders/{sender['id']}/pause", json={"reason": "stocktaking"})
     await tell(stack, example("number_flagged"), example("number_unflagged", at=AT + 1))
     sender = await the_sender(stack)
-    assert (sender["pause_reason"], sender["paused_at"] is not None) == ("stocktaking", True)
+    assert (sender["pause_reason"], sender["paused_at"] is not None) == ("Paused by Marketer: stocktaking", True)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from core.whatsapp.client import WhatsAppClient
 from sandbox.faults import Fault
 from tests.factories import a_campaign, a_sender, a_template, an_audience, an_import, consenting, csv_of, launched
 from tests.integration.stack import Stack
-from worker import expanding, sending
+from worker import expanding, reach, sending
 from worker.sending import Lane
 
 PEOPLE = [f"+4917012345{number:02d}" for number in range(30)]
@@ -179,6 +179,9 @@ async def test_the_last_refused_attempt_is_recorded_as_failed(stack: Stack) -> N
     async with stack.sessions() as session:
         failed = (await session.scalars(select(Message))).one()
     assert (failed.status, failed.error_code, failed.attempt) == (DeliveryStatus.FAILED, 131000, messages.MAX_ATTEMPTS)
+    told = (await stack.client.get(f"/api/contacts/{failed.contact_id}/timeline")).json()["items"]
+    tries = [each["facts"]["attempt"] for each in told if each["facts"].get("reason") == "retry"]
+    assert sorted(tries) == list(range(1, messages.MAX_ATTEMPTS))
 
 
 async def test_a_connection_that_was_never_made_is_tried_again(stack: Stack) -> None:
@@ -215,7 +218,8 @@ async def test_after_a_pause_no_new_request_starts_and_resuming_sends_the_rest(s
     await asyncio.sleep(0.6)
     at_pause = len(stack.sandbox.store.messages)
     await sender
-    assert paused.json()["waiting"] == {"reason": "paused", "detail": "wrong price", "until": None}
+    why = "Paused by Marketer: wrong price"
+    assert paused.json()["waiting"] == {"reason": "paused", "detail": why, "until": None}
     assert 0 < at_pause == len(stack.sandbox.store.messages) < len(PEOPLE)
 
     await stack.client.post(f"/api/campaigns/{campaign['id']}/resume")
@@ -248,8 +252,12 @@ async def test_unknown_messages_are_given_up_by_a_person_and_a_late_receipt_stil
     young = (await stack.client.post(url, json={"older_than_minutes": 180, "dry_run": False})).json()
     settled = (await stack.client.post(url, json={"older_than_minutes": 60, "dry_run": False})).json()
 
-    assert (dry, young, settled) == ({"messages": 2}, {"messages": 0}, {"messages": 2})
+    assert [answer["messages"] for answer in (dry, young, settled)] == [2, 0, 2]
+    assert {answer["unknown"] for answer in (dry, young, settled)} == {2}
     assert await statuses(stack) == {"failed": 2}
+    (failure,) = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["failures"]
+    assert (failure["code"], failure["count"]) == (None, 2)
+    assert failure["meaning"].startswith("No answer ever came")
     async with stack.sessions.begin() as session:
         one = (await session.scalars(select(Message.id).limit(1))).one()
         await folding.fold(session, [Report(EventKind.DELIVERED, utc_now(), message_id=one, wamid="wamid.late")])
@@ -267,7 +275,49 @@ async def test_a_campaign_says_why_it_does_not_move(stack: Stack) -> None:
         await session.execute(
             update(Campaign).values(status=CampaignStatus.SCHEDULED, send_at=utc_now() - timedelta(minutes=2))
         )
-    assert (await stack.client.get(url)).json()["waiting"]["reason"] == "late"
+    late = (await stack.client.get(url)).json()
+    assert (late["waiting"]["reason"], late["is_late"], late["eta_at"]) == ("late", True, None)
+    assert "No worker is running" in late["waiting"]["detail"]
+    assert (await stack.client.get("/health/ready")).json()["checks"]["campaigns"] == "late"
+    async with stack.sessions.begin() as session:
+        await session.execute(update(Campaign).values(send_at=utc_now() - timedelta(seconds=20)))
+    soon = (await stack.client.get(url)).json()
+    assert (soon["waiting"]["reason"], soon["is_late"]) == ("no_worker", False)
+
+
+async def test_nobody_is_told_a_finish_time_while_the_number_stands_still(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack)
+    url = f"/api/campaigns/{campaign['id']}"
+    assert (await stack.client.get(url)).json()["eta_at"] is not None
+
+    await stack.client.post(f"/api/senders/{campaign['sender_id']}/pause", json={"reason": "a new SIM."})
+    found = (await stack.client.get(url)).json()
+
+    assert found["eta_at"] is None
+    assert found["waiting"]["detail"] == "The number is paused: Paused by Marketer: a new SIM."
+
+
+async def test_a_silent_provider_costs_a_campaign_no_more_than_what_was_under_way(stack: Stack) -> None:
+    people = [f"+49170123456{number:02d}" for number in range(90)]
+    campaign = await a_running_campaign(stack, people, messages_per_minute=6000)
+    stack.sandbox.faults.replace({"drop_response": Fault()})
+
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+
+    counted = await statuses(stack)
+    assert reach.SILENT_AFTER <= counted["unknown"] < 40  # four batches of five were under way
+    assert counted["queued"] > 50
+    waiting = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["waiting"]
+    assert waiting["reason"] == "provider_down"
+
+    stack.sandbox.faults.replace({})
+
+    async def everybody_has_it() -> bool:
+        await sending.ring_due(stack.ctx)
+        return sum(accepted_by_provider(stack).values()) == len(people)
+
+    await stack.until(everybody_has_it, 40)
+    assert set(accepted_by_provider(stack).values()) == {1}
 
 
 async def test_a_paused_number_sends_nothing(stack: Stack) -> None:
@@ -349,8 +399,40 @@ async def test_quiet_hours_hold_messages_back_in_the_recipients_zone(stack: Stac
 
     assert found["balance"]["queued"] == 1
     assert found["balance"]["read"] == 1
-    assert found["waiting"]["reason"] == "not_before"
+    assert found["waiting"]["reason"] == "quiet_hours"
+    assert found["eta_at"] >= found["waiting"]["until"]
     assert found["status"] == "sending"
+
+
+async def test_quiet_hours_that_begin_while_it_goes_out_are_kept_and_named(stack: Stack) -> None:
+    people = [
+        consenting("+4917012345000", time_zone="UTC"),
+        consenting("+4917012345001", time_zone="Pacific/Kiritimati"),
+    ]
+    sender = await a_sender(stack)
+    template = await a_template(stack, sender)
+    await an_import(stack, csv_of(people))
+    campaign = await launched(stack, await a_campaign(stack, sender, template, await an_audience(stack)))
+    stack.bells.waiting.clear()
+    await expanding.expand_campaign(stack.ctx, campaign["id"])
+    now = utc_now()
+    begun = {"quiet_from": time((now.hour + 23) % 24), "quiet_until": time((now.hour + 3) % 24)}
+    async with stack.sessions.begin() as session:
+        await session.execute(update(Campaign).values(**begun))
+    url = f"/api/campaigns/{campaign['id']}"
+
+    await sending.send_messages(stack.ctx, campaign["sender_id"])
+    at_once = (await stack.client.get(url)).json()
+    await sending.check_breakers(stack.ctx)
+    found = (await stack.client.get(url)).json()
+
+    assert at_once["waiting"]["reason"] == found["waiting"]["reason"] == "quiet_hours"
+    assert at_once["waiting"]["until"] == found["waiting"]["until"]
+    assert found["balance"]["queued"] == 1 and found["eta_at"] >= found["waiting"]["until"]
+    async with stack.sessions() as session:
+        put_off = await session.scalar(select(Message.not_before).where(Message.status == "queued"))
+    assert put_off is not None and timedelta(hours=2) < put_off - now < timedelta(hours=3)
+    assert put_off.minute == 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
@@ -404,6 +486,7 @@ async def test_the_portfolio_s_allowance_is_never_overdrawn_and_says_when_it_goe
     assert waiting["until"] is not None
     async with stack.sessions.begin() as session:
         await session.execute(update(PersonReached).values(reached_at=utc_now() - timedelta(hours=24, seconds=1)))
+    stack.parts.exhausted.clear()  # a few seconds later
     await sending.send_messages(stack.ctx, campaign["sender_id"])
     assert accepted_by_provider(stack) == Counter(phone.lstrip("+") for phone in people)
 
@@ -426,6 +509,52 @@ async def test_what_an_earlier_campaign_still_has_to_send_is_not_given_to_a_late
     taken = await sending.send_batch(stack.parts, sender, Lane(UUID(first["id"]), None), 50)
 
     assert (refused, taken) == (0, 50)
+
+
+async def test_who_counts_already_and_replies_need_nothing_of_the_allowance(stack: Stack) -> None:
+    people = [f"+49170123456{number:02d}" for number in range(52)]
+    first = await a_running_campaign(stack, people)
+    await with_tier(stack, "TIER_50")
+    await sending.send_messages(stack.ctx, first["sender_id"])
+    assert (await statuses(stack))["queued"] == 2
+    template = (await stack.client.get("/api/templates")).json()["items"][0]
+    audience = {"id": first["audience_id"]}
+    plan = await a_campaign(stack, {"id": first["sender_id"]}, template, audience, name="second")
+    second = await launched(stack, plan)
+    await expanding.expand_campaign(stack.ctx, second["id"])
+    await stack.steer("POST", "inbound", {"phone": people[0], "kind": "text", "text": "Hello"})
+    await stack.until(lambda: has_conversation(stack))
+    row = (await stack.client.get("/api/conversations")).json()["items"][0]
+    assert (await stack.client.post(f"/api/conversations/{row['id']}/reply", json={"text": "Hi"})).status_code == 202
+
+    await sending.send_messages(stack.ctx, first["sender_id"])
+
+    received = accepted_by_provider(stack)
+    assert sorted(Counter(received.values()).items()) == [(2, 49), (3, 1)]  # everybody who counted, and the reply
+    async with stack.sessions() as session:
+        left = Message.status == DeliveryStatus.QUEUED
+        waiting = await session.scalar(select(func.count(Message.contact_id.distinct())).where(left))
+        assert await session.scalar(select(func.count()).select_from(PersonReached)) == 50
+    assert waiting == 2  # both of them wait for both campaigns
+
+
+async def has_conversation(stack: Stack) -> bool:
+    return bool((await stack.client.get("/api/conversations")).json()["items"])
+
+
+async def test_the_allowance_says_when_there_is_room_for_one_more(stack: Stack) -> None:
+    campaign = await a_running_campaign(stack, [f"+49170123456{number:02d}" for number in range(60)])
+    now = utc_now()
+    async with stack.sessions.begin() as session:
+        contacts = list(await session.scalars(select(Message.contact_id)))
+        for number, contact_id in enumerate(contacts[:55]):
+            session.add(PersonReached(contact_id=contact_id, reached_at=now - timedelta(hours=20, minutes=-number)))
+    await with_tier(stack, "TIER_50")
+
+    waiting = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["waiting"]
+
+    free_at = now + timedelta(hours=4, minutes=5)  # when the sixth has stopped counting, 49 do
+    assert abs(datetime.fromisoformat(waiting["until"]) - free_at) < timedelta(seconds=1)
 
 
 async def test_people_the_gate_refused_do_not_use_up_the_allowance(stack: Stack) -> None:
@@ -478,8 +607,10 @@ async def test_a_limiter_s_refusals_never_make_a_message_fail(stack: Stack) -> N
         await sending.send_messages(stack.ctx, campaign["sender_id"])
 
     assert await statuses(stack) == {"queued": 1}
+    async with stack.sessions.begin() as session:
+        await session.execute(update(Message).values(not_before=utc_now() + timedelta(minutes=1)))
     waiting = (await stack.client.get(f"/api/campaigns/{campaign['id']}")).json()["waiting"]
-    assert waiting["reason"] in ("throttled", "not_before")
+    assert waiting["reason"] == "retry" and "(130429)" in waiting["detail"]
 
 
 async def test_what_people_write_counts_against_the_number_s_throughput(stack: Stack) -> None:

@@ -15,11 +15,12 @@ NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 PEOPLE = [f"+49151123456{number}" for number in range(10, 15)]
 _SPREAD = text("""
     UPDATE messages SET status = says.status, skip_reason = says.skip_reason, error_code = says.error_code,
-           permitted_at = CAST(:now AS timestamptz) - make_interval(secs => says.seconds_ago)
+           error = says.error,           permitted_at = CAST(:now AS timestamptz) - make_interval(secs => says.seconds_ago)
       FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM messages WHERE campaign_id = :campaign) each
-      JOIN (VALUES (1, 'queued', NULL, NULL, NULL), (2, 'skipped', 'no_consent', NULL, NULL),
-                   (3, 'failed', NULL, 131026, 60), (4, 'failed', NULL, NULL, 9), (5, 'read', NULL, NULL, 1))
-        AS says (place, status, skip_reason, error_code, seconds_ago) USING (place)
+      JOIN (VALUES (1, 'queued', NULL, NULL, NULL, NULL), (2, 'skipped', 'no_consent', NULL, NULL, NULL),
+                   (3, 'failed', NULL, 131026, 'it cannot be', 60), (4, 'failed', NULL, NULL, 'no way', 9),
+                   (5, 'read', NULL, NULL, NULL, 1))
+        AS says (place, status, skip_reason, error_code, error, seconds_ago) USING (place)
      WHERE messages.id = each.id
 """)
 _READ = text("UPDATE messages SET status = 'read' WHERE campaign_id = :campaign")
@@ -47,7 +48,8 @@ async def test_one_pass_tells_the_balance_the_reasons_the_codes_and_the_pace(sta
 
     said = {status: messages for status, messages in standing.balance.items() if messages}
     assert said == {"audience": 5, "queued": 1, "skipped": 1, "failed": 2, "read": 1}
-    assert (standing.skipped, standing.failures) == ({"no_consent": 1}, {131026: 1, -1: 1})
+    failures = {(each.code, each.said): each.count for each in standing.failures}
+    assert (standing.skipped, failures) == ({"no_consent": 1}, {(131026, None): 1, (None, "no way"): 1})
     assert (standing.left, standing.recent) == (1, 2)
 
 

@@ -115,6 +115,30 @@ def test_no_window_of_a_second_is_overfull_whatever_is_asked_when(
 
 
 @VIRTUAL
+@given(st.sampled_from([0.1, 1.0, 7.0, 50.0]), STEPS)
+def test_no_window_holds_more_of_a_campaign_than_its_own_pace(
+    valkey_url: str, per_second: float, steps: list[tuple[int, int]]
+) -> None:
+    async def play() -> list[float]:
+        number, campaign = Limit(f"number:{uuid4()}", 1000), Limit(f"campaign:{uuid4()}", per_second)
+        now, begun = EPOCH_US, []
+        async with Redis.from_url(valkey_url) as valkey:
+            for later, wanted in steps:
+                now += later
+                slots = await pace(valkey, number, wanted, campaign, now_us=now)
+                assert slots.wait_s <= MOST_AHEAD_S or not slots.count
+                begun += [now / 1e6 + slots.wait_s + at * slots.spacing_s for at in range(slots.count)]
+        return begun
+
+    begun = asyncio.run(play())
+
+    window_s = max(1.0, 1 / per_second)  # a pace of less than one a second is one in so many seconds
+    most = max(1, round(per_second))
+    for at, first in enumerate(begun):
+        assert sum(1 for other in begun[at : at + most + 2] if other < first + window_s - 1e-6) <= most
+
+
+@VIRTUAL
 @given(st.lists(st.tuples(st.integers(0, 40_000_000), st.integers(1, 20)), min_size=3, max_size=40))
 def test_no_person_gets_more_than_the_pair_limit_in_any_window(valkey_url: str, steps: list[tuple[int, int]]) -> None:
     async def play() -> list[float]:
