@@ -43,13 +43,14 @@ class OptionsIn(Struct, forbid_unknown_fields=True):
     """How to read the file and where its people go.
 
     `columns` maps our fields to the file's columns; an empty name leaves a field out. `zone` is for times written
-    without one, `region` for numbers written without a prefix. `dry_run` gives every row its verdict and writes
-    nothing; confirm the import afterwards.
+    without one, `region` for numbers written without a prefix, `encoding` (such as gb18030) for text whose bytes are
+    taken for another. `dry_run` gives every row its verdict and writes nothing; confirm the import afterwards.
     """
 
     region: Annotated[str, msgspec.Meta(pattern=COUNTRY)] | None = None
     columns: dict[str, str] = msgspec.field(default_factory=dict)
     zone: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    encoding: Annotated[str, msgspec.Meta(max_length=20)] | None = None
     merge: MergePolicy = MergePolicy.FILL
     dry_run: bool = False
     audience_id: UUID | None = None
@@ -195,7 +196,7 @@ class ImportController(Controller):
         options = _options(data)
         path, _ = await _keep(data.file, parts.settings.data_dir / "imports", uuid4())
         try:
-            form = tabular.detect(path)
+            form = tabular.detect(path, encoding=options.encoding)
             header = tabular.columns(path, form)
             columns = mapped_columns(header, options.columns, for_preview=True)
             shown = _read(options, parts, columns, form)
@@ -225,7 +226,7 @@ class ImportController(Controller):
             filename = Path(data.file.filename or "upload").name[:200]
             path, digest = await _keep(data.file, parts.settings.data_dir / "imports", import_id)
             try:
-                form = tabular.detect(path)
+                form = tabular.detect(path, encoding=options.encoding)
                 columns = mapped_columns(tabular.columns(path, form), options.columns)
                 read = _read(options, parts, columns, form)
                 job = await imports.add(

@@ -126,6 +126,7 @@ def import_file(
     region: Annotated[str, typer.Option(help="Country of numbers without prefix, such as DE.")] = "",
     audience: Annotated[str, typer.Option(help="Name of a list to add the people to.")] = "",
     zone: Annotated[str, typer.Option(help="Zone of times without one, such as Europe/Berlin.")] = "",
+    encoding: Annotated[str, typer.Option(help="Of a text file that is taken for another, such as gb18030.")] = "",
     merge: Annotated[MergePolicy, typer.Option(help="What may change about people known already.")] = MergePolicy.FILL,
     column: Annotated[list[str] | None, typer.Option(help="FIELD=COLUMN of the file, such as phone=Kontakt.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Give every row its verdict, then ask.")] = False,
@@ -142,7 +143,8 @@ def import_file(
         raise typer.BadParameter("write FIELD=COLUMN, such as phone=Kontakt", param_hint="--column")
     options: dict[str, object] = {"region": region.upper() or settings.country, "merge": merge.value, "dry_run": check}
     options |= {"columns": {ours.strip(): theirs.strip() for ours, _, theirs in pairs}}
-    options |= {name: value for name, value in (("audience_name", audience), ("zone", zone)) if value}
+    named = {"audience_name": audience, "zone": zone, "encoding": encoding}
+    options |= {name: value for name, value in named.items() if value}
     return asyncio.run(imports.run(settings, key, file, options, yes=yes))
 
 

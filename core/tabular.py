@@ -27,6 +27,11 @@ DELIMITERS = ",;\t|"
 MOST_PARQUET = 16 << 30
 _SEP = re.compile(r'"?sep=([,;\t|])"?', re.IGNORECASE)
 _UNSEEN = str.maketrans("", "", "\ufeff\u200b\u200e\u200f")  # of a header, before it is compared
+# What a text file can be told to be in; bytes alone do not always tell Chinese or Korean from Japanese.
+ENCODINGS = (
+    *("utf-8", "utf-16-le", "utf-16-be", "cp932", "euc_jp", "iso2022_jp", "gb18030", "big5", "euc_kr"),
+    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1258", "cp874", "mac_roman"),
+)
 BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 csv.field_size_limit(MOST_IN_CELL)
@@ -42,8 +47,13 @@ class Format:
     has_sep: bool = False  # the first line is `sep=;`, which spreadsheets write and hide
 
 
-def detect(path: Path) -> Format:
-    """What kind of table the file is; raises RuleViolation with one sentence that says what to do."""
+def detect(path: Path, *, encoding: str | None = None) -> Format:
+    """What kind of table the file is; raises RuleViolation with one sentence that says what to do.
+
+    `encoding` is how a text file's characters are to be read, where somebody knows better than its bytes tell.
+    """
+    if encoding is not None and encoding not in ENCODINGS:
+        raise RuleViolation(f"the encoding is one of {', '.join(ENCODINGS)}", field="options.encoding")
     with path.open("rb") as source:
         head = source.read(SAMPLE)
     if not head.strip():
@@ -52,7 +62,8 @@ def detect(path: Path) -> Format:
         return _check_workbook(path)
     if head.startswith(b"PAR1"):
         return _check_parquet(path)
-    encoding = next((name for bom, name in BOMS.items() if head.startswith(bom)), None) or _guess(head)
+    marked = next((name for bom, name in BOMS.items() if head.startswith(bom)), None)
+    encoding = marked or encoding or _guess(head)
     text = head.decode(encoding, "replace")
     lines = text.splitlines() or [""]
     if said := _SEP.fullmatch(lines[0]):
@@ -83,6 +94,8 @@ def _guess(head: bytes) -> str:
     if b"\0" in head:
         raise RuleViolation("the file is not a table: choose a CSV, TSV, XLSX or Parquet file", field="file")
     try:
+        if b"\x1b$" in head:
+            return "iso2022_jp"  # e-mail's Japanese: seven bits, and escape sequences no other text has
         io.TextIOWrapper(io.BytesIO(head[:-4] if len(head) == SAMPLE else head), "utf-8").read()
     except UnicodeDecodeError:
         best = from_bytes(head, cp_isolation=["cp932", "shift_jis", "euc_jp", "cp1252", "latin_1"]).best()

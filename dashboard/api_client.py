@@ -276,6 +276,10 @@ class ApiClient:
     def audits(self) -> list[p.Audit]:
         return self._get("/api/audits", p.Page[p.Audit], limit=50).items
 
+    def evidence(self, contact_id: str, reason: str) -> list[p.Proof]:
+        """What proves each record about a person; who looked and why is kept."""
+        return self._get(f"/api/contacts/{contact_id}/evidence", list[p.Proof], reason=reason)
+
     def create_audit(self, body: Json, key: str) -> p.Audit:
         return self._post("/api/audits", p.Audit, body, key)
 

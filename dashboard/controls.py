@@ -104,9 +104,9 @@ def conversation_link(conversation_id: str, label: str) -> None:
     st.page_link("views/inbox.py", label=label, icon=":material/chat:", query_params=address)
 
 
-def cells(number: int, *, min_width: int) -> list[DeltaGenerator]:
+def cells(number: int, *, min_width: int, bottom: bool = False) -> list[DeltaGenerator]:
     """Places side by side, fewer to a row where each would get less than `min_width` pixels."""
-    grid = st.grid(number, min_column_width=min_width)
+    grid = st.grid(number, min_column_width=min_width, vertical_alignment="bottom" if bottom else "top")
     return [grid.cell() for _ in range(number)]
 
 

@@ -58,6 +58,14 @@ def _options() -> Json:
         options["zone"] = st.selectbox(
             "Zone of times without one", zones, index=zones.index(get_settings().time_zone), key="zone"
         )
+        encoding = st.selectbox(
+            "Characters of a text file",
+            ["", *words.ENCODINGS_CHOSEN],
+            format_func=lambda name: words.ENCODINGS.get(name, "Found by itself"),
+            key="encoding",
+            help="Choose one when the names below are not what is in the file.",
+        )
+        options |= {"encoding": encoding} if encoding else {}
     with right:
         options["merge"] = st.selectbox(
             "People we know already",

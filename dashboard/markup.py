@@ -38,7 +38,10 @@ _FIGURE = re.compile(rf"[{format.DASH}{format.MINUS}]?([\d,.{format.DASH}]+( %| 
 def table(columns: Mapping[str, Sequence[str]]) -> str:
     """A plain table; columns of nothing but amounts, rates and dashes are set to the right."""
     heads, rows = [], list(zip(*columns.values(), strict=True))
-    right = [all(_FIGURE.fullmatch(cell) for cell in cells) for cells in columns.values()]
+    right = [
+        all(_FIGURE.fullmatch(cell) for cell in cells) and any(cell != format.DASH for cell in cells)
+        for cells in columns.values()
+    ]
     for title, is_number in zip(columns, right, strict=True):
         heads.append(f'<th scope="col" style="{_cell(is_number)};font-weight:600;opacity:.82">{escape(title)}</th>')
     body = "".join(

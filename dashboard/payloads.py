@@ -1,7 +1,7 @@
 """What the API answers, as far as the dashboard shows it; unknown fields are ignored."""
 
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -245,6 +245,13 @@ class WebhookField(Struct):
 
 class Replayed(Struct):
     bodies: int
+
+
+class Proof(Struct):
+    """What proves one record of the ledger, as it was kept; nothing when there was none, or it was erased."""
+
+    seq: int
+    evidence: dict[str, Any] | None = None
 
 
 class Checkpoint(Struct):

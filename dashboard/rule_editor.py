@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from core.settings import get_settings
-from dashboard import rules
+from dashboard import controls, rules
 from dashboard.payloads import Json
 from dashboard.rules import Row
 
@@ -177,7 +177,7 @@ def _consent(number: int, leaf: Json, choices: Choices) -> Json:
 
 
 def _deed(number: int, leaf: Json, choices: Choices) -> Json | None:
-    what, times, when, where = st.columns([2.2, 1.5, 1.2, 2], vertical_alignment="bottom")
+    what, times, when, where = controls.cells(4, min_width=150, bottom=True)
     with what:
         deeds = [deed for deed in rules.DEEDS if deed != "event" or choices.events or leaf.get("did") == "event"]
         deed = _pick("Deed", deeds, leaf.get("did", "clicked"), f"did_{number}", rules.DEEDS)

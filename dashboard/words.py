@@ -130,7 +130,23 @@ ENCODINGS = {
     "euc_jp": "EUC-JP",
     "cp1252": "Windows Latin",
     "latin_1": "Latin-1",
+    "utf-16-le": "UTF-16, little end first",
+    "utf-16-be": "UTF-16, big end first",
+    "iso2022_jp": "JIS (ISO-2022-JP)",
+    "gb18030": "Chinese, simplified (GB)",
+    "big5": "Chinese, traditional (Big5)",
+    "euc_kr": "Korean (EUC-KR)",
+    "cp1250": "Windows Central European",
+    "cp1251": "Windows Cyrillic",
+    "cp1253": "Windows Greek",
+    "cp1254": "Windows Turkish",
+    "cp1255": "Windows Hebrew",
+    "cp1256": "Windows Arabic",
+    "cp1258": "Windows Vietnamese",
+    "cp874": "Windows Thai",
+    "mac_roman": "Mac Roman",
 }
+ENCODINGS_CHOSEN = [name for name in ENCODINGS if name not in ("utf-8-sig", "utf-16", "shift_jis", "latin_1")]
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 CONSENT_STATES = {

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
@@ -121,6 +122,7 @@ def act_of(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], not
     )
 
 
+@lru_cache(maxsize=1024)  # a file says few different things, millions of times
 def _method(written: str) -> Method | None:
     """How they agreed, by our word or one that people use for it."""
     word = unicodedata.normalize("NFKC", written).lower()

@@ -119,7 +119,8 @@ def _builder(audiences: list[Audience]) -> None:
     st.markdown(f"People who: {markup.markdown_text(rules.sentence(rule, choices.names))}.")
     with session.guard("rule"):
         cost = session.people().rule_cost(rule)
-        st.caption(f"About {format.count(cost.guess)} people by the database's guess; {WEIGHTS[cost.weight]}.")
+        people = "1 person" if cost.guess == 1 else f"{format.count(cost.guess)} people"
+        st.caption(f"About {people} by the database's guess; {WEIGHTS[cost.weight]}.")
         if st.button("Count them", key="count_rule", icon=":material/groups:"):
             st.session_state[COUNTED] = rule
         if st.session_state.get(COUNTED) == rule:

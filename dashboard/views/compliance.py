@@ -1,5 +1,6 @@
 """Can we prove that everybody we message agreed?"""
 
+import json
 from datetime import UTC, datetime
 
 import streamlit as st
@@ -19,6 +20,7 @@ PACKAGED = {
     "sends": "messages sent",
     "evidence": "pieces of evidence",
 }
+LONGEST_PROOF = 1_000  # characters of a piece of evidence that are shown; a package holds all of it
 LIMITS = {
     "as_of_seq": "as of record",
     "contact_ids": "people",
@@ -208,6 +210,44 @@ def _trail(person: Person, trail: ConsentTrail, zone: str) -> None:
     )
 
 
+def _evidence(person: Person) -> None:
+    """What proves the records: forms, pages, rows of files, as they were; seen with a reason only."""
+
+    def look(reason: str) -> None:
+        if len(reason) < audit_form.SHORTEST_REASON:
+            st.warning("Please say in a few words why.")
+            return
+        st.session_state["evidence_shown"] = (person.id, session.client().evidence(person.id, reason))
+
+    controls.ask_reason(
+        "Show what proves it",
+        key="evidence",
+        act=look,
+        help_text="It is personal: who looked, when and why is kept.",
+    )
+    whose, proofs = st.session_state.get("evidence_shown", ("", []))
+    if whose != person.id:
+        return
+    rows = [
+        (str(proof.seq), words.FIELDS.get(name, words.plain(name)), _shown(value))
+        for proof in proofs
+        for name, value in (proof.evidence or {"evidence": "none is kept"}).items()
+    ]
+    controls.table(
+        {
+            "Record": [seq for seq, _, _ in rows],
+            "What": [what for _, what, _ in rows],
+            "As it was kept": [value for _, _, value in rows],
+        }
+    )
+
+
+def _shown(value: object) -> str:
+    """Lists and records as JSON, a long text cut."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_PROOF else f"{text[:LONGEST_PROOF]}…"
+
+
 def _limit(name: str, value: object, audit: Audit) -> str:
     """What a package is limited to, in words: a campaign by its name."""
     if name == "campaign_id":
@@ -285,7 +325,10 @@ if session.role() in OFFICERS:
     with session.guard("person"):
         person = _find()
         if person:
-            _trail(person, session.client().consents(person.id), zone)
+            trail = session.client().consents(person.id)
+            _trail(person, trail, zone)
+            if trail.events:
+                _evidence(person)
 st.subheader("Audit packages")
 st.caption("A package holds the records, their proofs and a program that checks them offline, without Kairan.")
 if session.role() in OFFICERS:

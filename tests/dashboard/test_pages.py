@@ -428,6 +428,35 @@ def test_an_unknown_number_is_said_to_be_unknown(dashboard: Visit) -> None:
     assert "Nobody with this number is on file" in said(at)
 
 
+def test_what_proves_a_record_is_shown_for_a_reason_and_what_it_says_is_no_markup(dashboard: Visit) -> None:
+    at = dashboard(Role.COMPLIANCE, "compliance")
+    phone = "+4915199900011"
+    with client_of(at) as client:
+        note = "said so <b>on the phone</b>"
+        client._send(
+            "POST",
+            "/api/consents",
+            body={
+                "action": "opt_out",
+                "phone": phone,
+                "source_record_id": "letter-1",
+                "occurred_at": "2026-10-01T09:00:00Z",
+                "method": "staff",
+                "evidence": {"operator_note": note},
+            },
+        )
+
+    at.text_input(key="find_phone").set_value(phone)
+    at.button(key="find_button").click().run()
+    assert "Withdrawn" in said(at) and "on the phone" not in said(at)
+
+    at.text_input(key="evidence_reason").set_value("a complaint")
+    at.button(key="evidence").click().run()
+
+    assert not at.exception and not at.error
+    assert "Operator note" in said(at) and "said so &lt;b&gt;on the phone" in said(at)
+
+
 def test_an_auditor_finds_packages_but_not_people(dashboard: Visit) -> None:
     at = dashboard(Role.AUDITOR, "compliance")
 

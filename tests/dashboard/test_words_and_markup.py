@@ -1,5 +1,6 @@
 """Numbers, sentences and HTML: what people read is right, and what comes from outside stays text."""
 
+import re
 from datetime import UTC, date, datetime
 
 import polars as pl
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from core import tabular
 from core.statuses import CampaignStatus, DeliveryStatus, SkipReason
 from dashboard import format, markup, rules, timeline, words
 from dashboard.campaign_payloads import Shown
@@ -98,6 +100,16 @@ def test_text_from_outside_stays_text(evil: str) -> None:
 
     for html in (markup.bubble(shown), markup.table({"Name": [evil]})):
         assert "<script" not in html and "<img" not in html
+
+
+def test_columns_of_figures_stand_to_the_right_and_columns_that_say_nothing_to_the_left() -> None:
+    html = markup.table({"People": ["1,234", "–"], "Because of": ["–", "–"], "Name": ["Ana", "–"]})
+    heads = re.findall(r'<th scope="col" style="([^"]*)">([^<]*)', html)
+    assert [title for style, title in heads if "text-align:right" in style] == ["People"]
+
+
+def test_every_encoding_a_file_can_be_read_in_has_a_name_to_choose() -> None:
+    assert set(words.ENCODINGS_CHOSEN) == set(tabular.ENCODINGS)
 
 
 def test_markdown_from_outside_is_literal() -> None:

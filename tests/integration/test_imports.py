@@ -137,6 +137,8 @@ READ = {
     "shift_jis": TABLE.encode("shift_jis"),
     "cp932": TABLE.encode("cp932"),
     "utf-16": TABLE.encode("utf-16"),
+    "euc_jp": TABLE.encode("euc_jp"),
+    "iso2022_jp": TABLE.encode("iso2022_jp"),
     "utf-8-sig": TABLE.encode("utf-8-sig"),
     "tabs": TABLE.replace(",", "\t").encode(),
     "semicolons": TABLE.replace(",", ";").replace("氏名", '氏名;"a, b, c"').encode(),
@@ -156,6 +158,29 @@ async def test_names_and_numbers_survive_every_encoding(stack: Stack) -> None:
             found = dict((await session.execute(people)).all())
             await session.execute(text("DELETE FROM contacts"))
         assert found == {"+819012345678": "山田太郎", "+819012345679": "高橋花子"}, name
+
+
+WRITTEN = {
+    "gb18030": ("手机,姓名\n+8613800138000,张伟\n", "手机", "张伟"),
+    "euc_kr": ("전화,name\n+821012345678,김철수\n", "전화", "김철수"),
+    "big5": ("phone,name\n+886912345678,陳小明\n", "phone", "陳小明"),
+    "cp1251": ("phone,name\n+79161234567,Иван\n", "phone", "Иван"),
+    "utf-16-le": ("phone,name\n+34600111222,Begoña\n", "phone", "Begoña"),
+}
+
+
+async def test_a_file_is_read_in_the_encoding_somebody_names(stack: Stack) -> None:
+    for encoding, (table, phone, name) in WRITTEN.items():
+        named = {"phone": phone, "name": table.split("\n")[0].split(",")[1]}
+        done = await an_import(stack, table.encode(encoding), encoding=encoding, columns=named)
+        assert (done["status"], done["rows_done"]) == ("done", 1), (encoding, done)
+        async with stack.sessions.begin() as session:
+            assert set(await session.scalars(select(Contact.name))) == {name}, encoding
+            await session.execute(text("DELETE FROM contacts"))
+    wrong = await upload(stack, b"phone\n", encoding="klingon")
+    assert wrong.status_code == 422 and "the encoding is one of utf-8" in wrong.json()["detail"]
+    unfit = await upload(stack, "phone,name\n+49170,Müller\n".encode("latin-1"), encoding="utf-8")
+    assert unfit.status_code == 422 and "is not utf-8" in unfit.json()["detail"]
 
 
 async def test_latin_text_survives(stack: Stack) -> None:
