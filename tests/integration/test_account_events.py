@@ -107,7 +107,10 @@ async def test_a_completed_campaign_is_stopped_by_nothing(stack: Stack) -> None:
     by_hand = await stack.client.post(f"/api/campaigns/{campaign['id']}/pause", json={"reason": "why not"})
 
     assert effects == ["The template is paused.", "Version 2 was added."]
-    assert (by_hand.status_code, by_hand.json()["detail"]) == (409, "the campaign is completed")
+    assert (by_hand.status_code, by_hand.json()["detail"]) == (
+        409,
+        "everything has been sent already: there is nothing to pause",
+    )
     assert (await the_campaign(stack))["status"] == "completed"
 
 
