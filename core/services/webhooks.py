@@ -1,5 +1,6 @@
 """Webhook bodies: stored raw, opt-outs in force before the answer, then folded into rows in order of arrival."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -18,6 +19,7 @@ from sqlalchemy.types import BigInteger, LargeBinary, Text, Uuid
 from core import queue
 from core.clock import utc_now
 from core.consent.registry import load_registry
+from core.db import Sessions
 from core.errors import AppError
 from core.keys import Keyring
 from core.models import Message, ParkedStatus, WebhookField
@@ -33,6 +35,7 @@ LOCK_TIMEOUT = "2s"
 WAITED_TOO_LONG = frozenset({"55P03", "40P01"})  # for a lock, or for somebody who waited for this one
 TRIES = 3
 BATCH_PARKED = 1000
+PIECE = 2500  # reports folded in one transaction, where there are more of them and nothing else
 STOPPED_MARKETING = 131050
 
 Transactions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
@@ -101,14 +104,14 @@ async def record_waiting(session: AsyncSession, reader: Reader, *, keyring: Keyr
     good = [each for each in waiting if each.parsed.problem is None]
     try:
         async with session.begin_nested():
-            await _apply(session, good, keyring=keyring, settings=settings)
+            await _apply(session, good, sessions=reader.sessions, keyring=keyring, settings=settings)
     except (SQLAlchemyError, AppError, ValueError) as poisoned:
         # One of them cannot be recorded: each gets a transaction of its own, so that it alone is set aside.
         log.warning("webhooks.one_by_one", bodies=len(good), error=type(poisoned).__name__)
         for each in good:
             try:
                 async with session.begin_nested():
-                    await _apply(session, [each], keyring=keyring, settings=settings)
+                    await _apply(session, [each], sessions=reader.sessions, keyring=keyring, settings=settings)
             except (SQLAlchemyError, AppError, ValueError) as poison:
                 bad[each.id] = _sentence(poison)
     await _mark(session, [each.id for each in waiting if each.id not in bad], bad)
@@ -142,7 +145,9 @@ async def _mark(session: AsyncSession, done: Sequence[int], bad: dict[int, str])
         log.warning("webhooks.set_aside", webhook_ids=sorted(bad)[:20], count=len(bad))
 
 
-async def _apply(session: AsyncSession, those: Sequence[Waiting], *, keyring: Keyring, settings: Settings) -> None:
+async def _apply(
+    session: AsyncSession, those: Sequence[Waiting], *, sessions: Sessions, keyring: Keyring, settings: Settings
+) -> None:
     now = utc_now()
     bodies = [each.parsed for each in those]
     reports = [report for parsed in bodies for report in parsed.reports]
@@ -152,7 +157,8 @@ async def _apply(session: AsyncSession, those: Sequence[Waiting], *, keyring: Ke
     moved = [each for parsed in bodies for each in parsed.moves]
     ending = await moves.concerned(session, moved)
     await inbound.lock_people(session, bodies, stopped, also=ending, now=now)
-    await _fold(session, reports)
+    holds_people = bool(stopped) or any(parsed.concerns_people for parsed in bodies)
+    await _fold(session, reports, beside=None if holds_people else sessions)
     if stopped:
         await inbound.note_stopped(session, stopped, keyring=keyring, settings=settings, now=now)
     said = [each for parsed in bodies for each in parsed.inbound]
@@ -170,10 +176,35 @@ async def _apply(session: AsyncSession, those: Sequence[Waiting], *, keyring: Ke
     await _count_fields(session, counted)
 
 
-async def _fold(session: AsyncSession, reports: Sequence[Report]) -> None:
+async def _fold_beside(sessions: Sessions, reports: Sequence[Report]) -> list[Report]:
+    """Fold in pieces, two at once: while the database works on one, the other is made ready; returns what is left.
+
+    Each piece commits by itself; should the transaction that marks the bodies not follow, they are folded again and
+    change nothing. That one must hold no lock of people or messages meanwhile: it waits for these, and no database
+    would see that they wait for it.
+    """
+    left: list[Report] = []
+    pieces = iter([reports[start : start + PIECE] for start in range(0, len(reports), PIECE)])
+
+    async def fold() -> None:
+        for piece in pieces:
+            async with sessions.begin() as session:
+                left.extend(await folding.fold(session, piece))
+
+    for failed in await asyncio.gather(fold(), fold(), return_exceptions=True):  # both are over before anything else
+        if failed is not None:
+            raise failed
+    return left
+
+
+async def _fold(session: AsyncSession, reports: Sequence[Report], *, beside: Sessions | None) -> None:
     """Fold what is ours and park the rest. Nearly every report names one of our messages, so that is tried first."""
+    named = [report for report in reports if report.message_id is not None]
     doubtful = [report for report in reports if report.message_id is None]
-    doubtful += await folding.fold(session, [report for report in reports if report.message_id is not None])
+    if beside is not None and len(named) > PIECE:
+        doubtful += await _fold_beside(beside, named)
+    else:
+        doubtful += await folding.fold(session, named)
     matched, unmatched = await _match(session, doubtful)
     await folding.fold(session, matched)
     await _park(session, unmatched)

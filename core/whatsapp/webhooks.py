@@ -97,6 +97,11 @@ class Parsed:
     fields: Counter[tuple[str, bool]] = field(default_factory=Counter)
     problem: str | None = None  # the body as a whole could not be read
 
+    @property
+    def concerns_people(self) -> bool:
+        """Whether people wrote, chose or moved, and not only messages went their way."""
+        return bool(self.inbound or self.preferences or self.moves)
+
 
 def speaks_for_people(body: bytes) -> bool:
     """Whether a body may carry what people wrote or chose: cheap, and never wrong in the direction of no."""

@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 PEOPLE = [f"+49151123456{number}" for number in range(10, 15)]
 _SPREAD = text("""
     UPDATE messages SET status = says.status, skip_reason = says.skip_reason, error_code = says.error_code,
-           error = says.error,           permitted_at = CAST(:now AS timestamptz) - make_interval(secs => says.seconds_ago)
+           error = says.error, permitted_at = CAST(:now AS timestamptz) - make_interval(secs => says.seconds_ago)
       FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM messages WHERE campaign_id = :campaign) each
       JOIN (VALUES (1, 'queued', NULL, NULL, NULL, NULL), (2, 'skipped', 'no_consent', NULL, NULL, NULL),
                    (3, 'failed', NULL, 131026, 'it cannot be', 60), (4, 'failed', NULL, NULL, 'no way', 9),

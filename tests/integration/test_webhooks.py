@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from api.ingest import Ingest
 from core.db import make_engine
 from core.models import Contact, InboundMessage, Message, PendingWithdrawal, WebhookEvent, WebhookField
+from core.services import webhooks
 from core.whatsapp.signature import sign
 from tests.factories import a_campaign, a_sender, a_template, an_audience, an_import, consenting, csv_of, launched
 from tests.integration.stack import Stack
@@ -428,3 +429,38 @@ async def test_without_a_database_the_provider_is_asked_to_come_again(stack: Sta
         await ingest.stop()
         await engine.dispose()
     assert await count(stack, "webhook_events") == 0
+
+
+async def test_thousands_of_statuses_are_folded_in_pieces_and_a_second_time_change_nothing(stack: Stack) -> None:
+    sent = await a_sent_campaign(stack)
+    words, instants = ("read", "delivered", "sent"), 500  # the lowest last, and every message in every piece
+    said_of = [
+        status(wamid, word, str(AT + at), biz_opaque_callback_data=message_id)
+        for word in words
+        for at in range(instants)
+        for message_id, wamid in sent
+    ]
+    stranger = status("wamid.NOBODYS", "read", biz_opaque_callback_data="01a205a0-0000-7000-8000-000000000000")
+    assert len(said_of) > 3 * webhooks.PIECE
+    for start in range(0, len(said_of), 1000):
+        assert (await deliver(stack, body(change(statuses=said_of[start : start + 1000])))).status_code == 200
+    assert (await deliver(stack, body(change(statuses=[stranger])))).status_code == 200
+
+    async def stands() -> list[int]:
+        is_right = (
+            f"status = 'read' AND read_at = to_timestamp({AT}) AND delivered_at = to_timestamp({AT})"
+            f" AND sent_at = to_timestamp({AT})"
+        )
+        facts = "kind IN ('read', 'delivered', 'sent')"
+        wanted = (("messages", is_right), ("message_events", facts), ("parked_statuses", "true"))
+        return [await count(stack, table, where) for table, where in wanted]
+
+    await recording.record_webhooks(stack.ctx)
+    once = await stands()
+    async with stack.sessions.begin() as session:
+        await session.execute(text("UPDATE webhook_events SET status = 'waiting'"))
+    await recording.record_webhooks(stack.ctx)
+
+    assert once == [len(sent), len(said_of), 1]
+    assert await stands() == once
+    assert await count(stack, "webhook_events", "status != 'recorded'") == 0
