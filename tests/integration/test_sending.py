@@ -527,10 +527,12 @@ async def test_who_counts_already_and_replies_need_nothing_of_the_allowance(stac
     row = (await stack.client.get("/api/conversations")).json()["items"][0]
     assert (await stack.client.post(f"/api/conversations/{row['id']}/reply", json={"text": "Hi"})).status_code == 202
 
-    await sending.send_messages(stack.ctx, first["sender_id"])
+    async def whoever_counts_has_both() -> bool:  # the number's limiter may put some back for a second
+        await sending.send_messages(stack.ctx, first["sender_id"])
+        return sorted(Counter(accepted_by_provider(stack).values()).items()) == [(2, 49), (3, 1)]  # and the reply
 
-    received = accepted_by_provider(stack)
-    assert sorted(Counter(received.values()).items()) == [(2, 49), (3, 1)]  # everybody who counted, and the reply
+    await stack.until(whoever_counts_has_both)
+
     async with stack.sessions() as session:
         left = Message.status == DeliveryStatus.QUEUED
         waiting = await session.scalar(select(func.count(Message.contact_id.distinct())).where(left))
