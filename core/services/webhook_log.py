@@ -143,12 +143,16 @@ async def replay(
     """Let bodies be recorded once more: those that came in [since, until), or by id, or those set aside.
 
     Recording is idempotent, so what took effect before changes nothing. Raises RuleViolation for a range that is
-    none.
+    none, NotFound for ids of which no body is kept.
     """
     if since is None and until is None and not ids and not only_set_aside:
         raise RuleViolation("say which: a range of time, ids, or those set aside", field="since")
     if since is not None and until is not None and since >= until:
         raise RuleViolation("`until` is later than `since`", field="until")
+    if ids:
+        kept = set(await session.scalars(select(WebhookEvent.id).where(WebhookEvent.id.in_(ids))))
+        if missing := [str(each) for each in ids if each not in kept]:
+            raise NotFound(f"no such webhook: {', '.join(missing[:5])}")
     chosen: list[ColumnElement[bool]] = [WebhookEvent.status != WebhookStatus.WAITING]
     chosen += [WebhookEvent.created_at >= since] if since is not None else []
     chosen += [WebhookEvent.created_at < min(until or now, now)]

@@ -320,7 +320,9 @@ async def test_a_replay_needs_to_know_what_and_takes_what_was_set_aside(stack: S
     assert (await replay(only_set_aside=True)) == (200, {"bodies": 1, "dry_run": False})
     await stack.work()
     assert await count(stack, "webhook_events", "status = 'set_aside'") == 1
-    assert (await replay(ids=[listed[0]["id"], 10**9]))[1]["bodies"] == 1
+    status, problem = await replay(ids=[listed[0]["id"], 10**9])
+    assert (status, problem["detail"]) == (404, "no such webhook: 1000000000")
+    assert (await replay(ids=[listed[0]["id"]]))[1]["bodies"] == 1
 
 
 async def test_a_raw_body_is_read_by_compliance_only_and_that_is_written_down(stack: Stack) -> None:
