@@ -156,7 +156,8 @@ class Track:
     __slots__ = ("ended", "grants", "negatives", "request", "standing")
 
     def __init__(self, wider: Iterable["Track"]) -> None:
-        self.grants, self.negatives = list[Event](), dict[tuple[str, str], Event]()  # the latest negative of each clock
+        self.grants: list[Event] = []
+        self.negatives: dict[tuple[str, str], Event] = {}  # the latest of each clock
         self.standing: Event | None = None  # the best grant that outlived all of these
         self.request: Event | None = None
         self.ended = "none"

@@ -66,7 +66,7 @@ async def signed(office: Office) -> tuple[int, str]:
     return built.size, read(path)[f"checkpoints/{built.size:012}.note"].decode()
 
 
-def edited(seq: int, **changes: str) -> Callable[[Rows], Rows]:
+def edited(seq: int, **changes: str | int) -> Callable[[Rows], Rows]:
     def change(rows: Rows) -> Rows:
         rows[seq - 1]["core"] |= changes
         return rows
@@ -173,6 +173,15 @@ async def test_a_last_row_with_a_forged_time(office: Office) -> None:
 
     assert built.size == size + 1
     assert office.check(path).wrong == {"chain": [f"event {size + 1}: recorded before its predecessor"]}
+
+
+async def test_a_last_row_with_a_forged_number(office: Office) -> None:
+    size, _ = await signed(office)
+    await tamper(office, lambda rows: edited(len(rows), seq=len(rows) + 1)(rows))
+
+    report = office.check((await office.build())[0])
+
+    assert report.wrong == {"chain": [f"event {size + 1}: does not follow"]}
 
 
 async def test_evidence_that_was_removed(office: Office) -> None:
