@@ -66,9 +66,11 @@ async def signed(office: Office) -> tuple[int, str]:
     return built.size, read(path)[f"checkpoints/{built.size:012}.note"].decode()
 
 
-def edited(seq: int, **changes: str | int) -> Callable[[Rows], Rows]:
+def edited(place: int, **changes: str | int) -> Callable[[Rows], Rows]:
+    """The row in a place counted from 1 says something else; 0 is the last one."""
+
     def change(rows: Rows) -> Rows:
-        rows[seq - 1]["core"] |= changes
+        rows[place - 1]["core"] |= changes
         return rows
 
     return change
@@ -167,7 +169,7 @@ async def test_a_back_dated_row_between_the_others(office: Office) -> None:
 async def test_a_last_row_with_a_forged_time(office: Office) -> None:
     earlier = timestamp(datetime.now(NOW.tzinfo) - timedelta(days=9))
     size, _ = await signed(office)
-    await tamper(office, lambda rows: edited(len(rows), recorded_at=earlier)(rows))
+    await tamper(office, edited(0, recorded_at=earlier))
 
     path, built = await office.build()
 
@@ -177,11 +179,20 @@ async def test_a_last_row_with_a_forged_time(office: Office) -> None:
 
 async def test_a_last_row_with_a_forged_number(office: Office) -> None:
     size, _ = await signed(office)
-    await tamper(office, lambda rows: edited(len(rows), seq=len(rows) + 1)(rows))
+    await tamper(office, edited(0, seq=size + 2))
 
     report = office.check((await office.build())[0])
 
     assert report.wrong == {"chain": [f"event {size + 1}: does not follow"]}
+
+
+async def test_a_last_row_that_cites_a_notice_nobody_was_shown(office: Office) -> None:
+    size, _ = await signed(office)
+    await tamper(office, edited(0, notice_id=str(office.world.notice_id), notice_hash="ab" * 32))
+
+    report = office.check((await office.build())[0])
+
+    assert report.wrong == {"notices": [f"event {size + 1}: another notice was shown"]}
 
 
 async def test_evidence_that_was_removed(office: Office) -> None:
