@@ -25,8 +25,11 @@ from pathlib import Path
 from struct import Struct
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+try:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+except ImportError:
+    sys.exit("verify.py needs the Python package cryptography, 40 or newer: pip install cryptography")
 
 CORES, CHANGED = "ledger/cores.ndjson", "came, went or was changed"
 ROWS = {
@@ -299,7 +302,8 @@ class Report:
             return Rows(name, map(itemgetter(*columns), self.objects(name)))
         rows = csv.reader(chain.from_iterable(b"\n".join(lines).decode().split("\n") for lines in self.read(name)))
         header = next(rows)
-        return Rows(name, map(itemgetter(*map(header.index, columns)), filter(None, rows)))
+        pick, blank = itemgetter(*map(header.index, columns)), [""] * len(header)  # for rows that are too short
+        return Rows(name, (pick(row + blank) for row in rows if row))
 
     def registries(self) -> None:
         """What was shown to people, and which purposes need no consent by their newest version."""
