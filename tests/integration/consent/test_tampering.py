@@ -107,6 +107,7 @@ async def test_a_row_that_was_deleted(office: Office) -> None:
     report = office.check((await office.build(as_of_seq=size))[0])
 
     assert "event 6: does not follow" in report.wrong["chain"]
+    assert any(finding.endswith("one before is missing") for finding in report.wrong["chain"])
     assert f"the ledger: {size - 1} events where {size} were signed" in report.wrong["chain"]
 
 
