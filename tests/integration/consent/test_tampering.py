@@ -196,6 +196,15 @@ async def test_a_last_row_that_cites_a_notice_nobody_was_shown(office: Office) -
     assert report.wrong == {"notices": [f"event {size + 1}: another notice was shown"]}
 
 
+async def test_a_last_row_with_a_forged_outcome(office: Office) -> None:
+    await office.world.record(office.world.stop(office.people[0]))
+    await tamper(office, edited(0, next_state="subscribed"))
+
+    report = office.check((await office.build())[0])
+
+    assert [finding.split(": ")[1] for finding in report.wrong["replay"]] == ["leads to withdrawn"]
+
+
 async def test_evidence_that_was_removed(office: Office) -> None:
     await as_owner(office, "DELETE FROM consent_evidence WHERE contact_id = :person", person=office.people[0])
 
