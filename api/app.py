@@ -38,6 +38,7 @@ from api.form_pages import FormPageController
 from api.forms import FormController
 from api.health import HealthController
 from api.hooks import HookController
+from api.import_approvals import ImportApprovalController
 from api.imports import ImportController
 from api.ingest import Ingest
 from api.links import LinkController
@@ -86,6 +87,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     AttributeController,
     PrivacyController,
     RequestController,
+    ImportApprovalController,
     ImportController,
     AudienceController,
     ConsentController,

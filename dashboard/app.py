@@ -43,6 +43,7 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("People", "forms", "Opt-in forms", CAMPAIGN_MAKERS | {R.COMPLIANCE}, True),
     ("Compliance", "consent_figures", "Consent", COMPLIANCE, True),
     ("Compliance", "compliance", "Ledger and audits", COMPLIANCE, True),
+    ("Compliance", "import_approvals", "Imports to approve", {R.ADMIN, R.COMPLIANCE}, True),
     ("Compliance", "holds", "On hold", {R.ADMIN, R.COMPLIANCE}, True),
     ("Compliance", "data_requests", "Requests", {R.ADMIN, R.COMPLIANCE}, True),
     ("Compliance", "registry", "Notices and purposes", COMPLIANCE, True),

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from dashboard.payloads import Json
+from dashboard.payloads import Import, Json
 
 
 class Day(Struct):
@@ -148,3 +148,16 @@ class Form(Struct):
     requested: int
     confirmed: int
     refused: int
+
+
+class Sampled(Struct):
+    row_number: int
+    raw: dict[str, str | float | bool] | None = None
+    finding: str | None = None
+    note: str | None = None
+
+
+class Approval(Struct):
+    job: Import
+    mine: bool
+    sample: list[Sampled]

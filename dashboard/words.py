@@ -223,6 +223,7 @@ WORK = {
     "running": "Running",
     "paused": "Paused",
     "checked": "Checked, nothing written yet",
+    "awaiting": "Waits for an approval, nothing written yet",
     "undoing": "Being undone",
     "undone": "Undone",
     "done": "Done",

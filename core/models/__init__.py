@@ -35,7 +35,7 @@ from core.models.webhook import (
     WebhookEvent,
     WebhookField,
 )
-from core.models.work import Export, Import, ImportChange, ImportRow, LakeHead
+from core.models.work import Export, Import, ImportChange, ImportRow, ImportSample, LakeHead
 
 __all__ = [
     "AccountEvent",
@@ -67,6 +67,7 @@ __all__ = [
     "Import",
     "ImportChange",
     "ImportRow",
+    "ImportSample",
     "InboundDelivery",
     "InboundMessage",
     "InboundSource",

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -16,17 +17,23 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
+from core.consent.state import EventType
 from core.db import Sessions
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, NotFound, RuleViolation
+from core.keys import Keyring
 from core.models import Import, ImportRow
-from core.services import audiences
+from core.services import audiences, consents, imports_approval
+from core.services.imports_approval import Need
 from core.services.imports_columns import HEADERS, Options
 from core.services.imports_rows import ZONE_FIELD
 from core.services.paging import Page, page
+from core.services.people import Actor
+from core.settings import Settings
 from core.statuses import AudienceKind, ImportStatus
 
 TAKEN_BACK_FOR = timedelta(days=7)
 FINISHED = (ImportStatus.DONE, ImportStatus.FAILED, ImportStatus.CANCELLED)
+_AT_WORK = (ImportStatus.WAITING, ImportStatus.RUNNING)
 
 
 def options_of(job: Import) -> Options:
@@ -44,8 +51,12 @@ async def add(
     audience_name: str | None,
     dry_run: bool,
     created_by: UUID | None,
+    attestation: dict[str, Any] | None,
 ) -> Import:
-    """Take a file in; a worker reads it. A check makes no list yet: it waits for `confirm`."""
+    """Take a file in; a worker reads it. A check makes no list yet: it waits for `confirm`.
+
+    Without an attestation a file with opt-ins ends checked, and waits for one.
+    """
     if audience_name and not dry_run:
         options = await _with_list(session, options, audience_name, created_by)
     job = Import(
@@ -59,6 +70,8 @@ async def add(
         options=options.stored(),
         audience_name=audience_name if dry_run else None,
         created_by=created_by,
+        attestation=attestation,
+        wanted=not dry_run,
     )
     session.add(job)
     await session.flush()
@@ -80,8 +93,12 @@ async def get(session: AsyncSession, import_id: UUID, *, lock: bool = False) -> 
     return job
 
 
-async def list_page(session: AsyncSession, *, limit: int, cursor: str | None) -> Page[Import]:
-    return await page(session, select(Import), Import.id.expression, limit=limit, cursor=cursor)
+async def list_page(
+    session: AsyncSession, *, status: ImportStatus | None = None, limit: int, cursor: str | None
+) -> Page[Import]:
+    """Newest first, all or those of one status."""
+    query = select(Import) if status is None else select(Import).where(Import.status == status)
+    return await page(session, query, Import.id.expression, limit=limit, cursor=cursor)
 
 
 async def rows_page(
@@ -116,9 +133,13 @@ async def reasons(session: AsyncSession, import_id: UUID, *, verdicts: Sequence[
     return [Why(*row) for row in found]
 
 
-async def columns_of_rejects(session: AsyncSession, import_id: UUID) -> list[str]:
+async def columns_of_rejects(session: AsyncSession, import_id: UUID, *, verdicts: Sequence[str]) -> list[str]:
     """Every name under which some rejected row holds something, our fields first."""
-    filled = (ImportRow.import_id == import_id, func.jsonb_typeof(ImportRow.raw) == "object")
+    filled = (
+        ImportRow.import_id == import_id,
+        ImportRow.verdict.in_(verdicts),
+        func.jsonb_typeof(ImportRow.raw) == "object",
+    )
     names = set(await session.scalars(select(func.jsonb_object_keys(ImportRow.raw)).where(*filled).distinct()))
     return [*(name for name in HEADERS if name in names), *sorted(names - HEADERS.keys() - {ZONE_FIELD})]
 
@@ -129,23 +150,65 @@ async def forget_rows(session: AsyncSession, job: Import) -> None:
     job.rows_read, job.rows_done, job.verdicts = 0, 0, {}
 
 
-async def confirm(session: AsyncSession, import_id: UUID) -> Import:
-    """Import for real what was checked; raises Conflict for anything else."""
+async def hold_back(session: AsyncSession, job: Import, settings: Settings) -> None:
+    """Turn an import into a check when its consents may not be recorded yet; called once its file was read."""
+    if not job.dry_run and job.rows_done == 0 and imports_approval.need(job, settings) is not None:
+        await forget_rows(session, job)
+        job.dry_run = True
+
+
+def checked(job: Import, settings: Settings, *, now: datetime) -> None:
+    """Every row has its verdict: what was asked for by somebody who vouches waits for the second person."""
+    asks_approval = job.wanted and imports_approval.need(job, settings) is Need.APPROVAL
+    job.status = ImportStatus.AWAITING if asks_approval else ImportStatus.CHECKED
+    job.finished_at = now
+
+
+async def confirm(
+    session: AsyncSession, import_id: UUID, *, attestation: dict[str, Any] | None, settings: Settings
+) -> Import:
+    """Import for real what was checked, once a second person agrees where there are many opt-ins.
+
+    Raises Conflict for anything else, RuleViolation when there are opt-ins and nobody vouches for them.
+    """
     job = await _in(session, import_id, (ImportStatus.CHECKED,), "only an import that was checked can be confirmed")
+    job.attestation = attestation or job.attestation
+    lacking = imports_approval.need(job, settings)
+    if lacking is Need.ATTESTATION:
+        raise RuleViolation(
+            f"the file has {job.claims['opt_ins'] if job.claims else 0:,} opt-ins: read the statement "
+            "(GET /api/imports/statement) and say with attestation.role that you make it",
+            field="attestation",
+        )
+    job.wanted = True
+    if lacking is Need.APPROVAL:
+        job.status = ImportStatus.AWAITING
+    else:
+        await _record(session, job)
+    return job
+
+
+async def approve(session: AsyncSession, import_id: UUID, *, actor: Actor, now: datetime) -> Import:
+    """The second person lets an import be recorded; raises as `imports_approval.approve` does."""
+    job = await get(session, import_id, lock=True)
+    await imports_approval.approve(session, job, actor=actor, now=now)
+    await _record(session, job)
+    return job
+
+
+async def _record(session: AsyncSession, job: Import) -> None:
+    """From a check to the import itself: its rows are worked once more, and written now."""
     await forget_rows(session, job)
     if job.audience_name:
         options = await _with_list(session, options_of(job), job.audience_name, job.created_by)
         job.options, job.audience_name = options.stored(), None
     job.status, job.dry_run, job.finished_at = ImportStatus.WAITING, False, None
-    queue.ring_after_commit(session, queue.RUN_IMPORT, import_id)
-    return job
+    queue.ring_after_commit(session, queue.RUN_IMPORT, job.id)
 
 
 async def pause(session: AsyncSession, import_id: UUID) -> Import:
     """Stop after the chunk in hand; raises Conflict unless it waits or runs."""
-    job = await _in(
-        session, import_id, (ImportStatus.WAITING, ImportStatus.RUNNING), "only a running import can be paused"
-    )
+    job = await _in(session, import_id, _AT_WORK, "only a running import can be paused")
     job.status = ImportStatus.PAUSED
     return job
 
@@ -158,12 +221,30 @@ async def resume(session: AsyncSession, import_id: UUID) -> Import:
     return job
 
 
-async def cancel(session: AsyncSession, import_id: UUID, *, now: datetime) -> Import:
+async def cancel(session: AsyncSession, import_id: UUID, *, keyring: Keyring, now: datetime) -> Import:
     """Leave the rest of the file out; what was recorded stays. Raises Conflict when it has ended."""
-    open_ones = (ImportStatus.WAITING, ImportStatus.RUNNING, ImportStatus.PAUSED, ImportStatus.CHECKED)
+    open_ones = (*_AT_WORK, ImportStatus.PAUSED, ImportStatus.CHECKED, ImportStatus.AWAITING)
     job = await _in(session, import_id, open_ones, "the import has ended already")
-    job.status, job.finished_at = ImportStatus.CANCELLED, now
+    await finish(session, job, ImportStatus.CANCELLED, keyring=keyring, now=now)
     return job
+
+
+async def finish(
+    session: AsyncSession,
+    job: Import,
+    status: ImportStatus,
+    *,
+    keyring: Keyring,
+    now: datetime,
+    error: str | None = None,
+) -> None:
+    """End an import; what was recorded of its file is summed up in the ledger."""
+    job.status, job.error, job.finished_at = status, error, now
+    if job.dry_run or not job.rows_done:
+        return
+    refs = await imports_approval.batch_refs(session, job)
+    source_key, batch = str(job.id), EventType.IMPORT_BATCH
+    await consents.record_system(session, batch, source_key=source_key, refs=refs, keyring=keyring, now=now)
 
 
 async def undo(session: AsyncSession, import_id: UUID, *, now: datetime) -> Import:

@@ -19,7 +19,7 @@ from core.services import imports
 from core.services.imports_reading import read
 from core.services.imports_recording import Desk, finish_chunk, prepare_chunk
 from core.statuses import ImportStatus
-from tests.factories import an_import, consenting, csv_of
+from tests.factories import VOUCHED, an_import, consenting, csv_of
 from tests.integration.stack import Stack
 from worker import importing
 
@@ -63,7 +63,7 @@ def a_workbook(rows: Sequence[Sequence[str | float]], padding: int = 0) -> bytes
 
 
 async def upload(stack: Stack, content: bytes, **options: Any) -> Any:
-    form = {"options": json.dumps(options)}
+    form = {"options": json.dumps({"attestation": VOUCHED, **options})}
     return await stack.client.post("/api/imports", files={"file": ("people.csv", content)}, data=form)
 
 
