@@ -51,8 +51,8 @@ class OversightClient(PeopleClient):
     def reject_draft(self, draft_id: str, reason: str) -> None:
         self._send("POST", f"/api/registry-drafts/{draft_id}/reject", body={"reason": reason})
 
-    def imports_to_approve(self, *, cursor: str = "", limit: int = 20) -> Page[Import]:
-        return self._get("/api/imports", Page[Import], status="awaiting", cursor=cursor, limit=limit)
+    def imports_to_approve(self, *, limit: int = 200) -> Page[Import]:
+        return self._get("/api/imports", Page[Import], status="awaiting", limit=limit)
 
     def approval(self, import_id: str) -> p.Approval:
         return self._get(f"/api/imports/{quote(import_id, safe='')}/approval", p.Approval)

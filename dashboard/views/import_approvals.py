@@ -9,7 +9,7 @@ from dashboard.oversight_payloads import Approval, Sampled
 from dashboard.payloads import Import
 
 FOUND = {"proven": "Proven", "unproven": "Not proven"}
-FIRST = ("phone", "name", "occurred_at", "method", "collection_point", "notice_id", "source_record_id", "evidence_ref")
+SHOWN = ("evidence_ref", "phone", "name", "occurred_at", "method", "collection_point", "notice_id", "source_record_id")
 
 
 def _title(work: Import, zone: str) -> str:
@@ -33,13 +33,13 @@ def _who(work: Import, zone: str) -> None:
 
 def _frame(rows: list[Sampled]) -> pl.DataFrame:
     """A row of the sample a row, what they hold in the file's order of importance."""
-    present = [name for name in FIRST if any(name in (row.raw or {}) for row in rows)]
+    present = [name for name in SHOWN if any(name in (row.raw or {}) for row in rows)]
     columns: dict[str, list[str | int | None]] = {
         "Row": [row.row_number for row in rows],
         "Finding": [FOUND.get(row.finding or "") for row in rows],
-        "Note": [row.note or "" for row in rows],
     }
     columns |= {words.FIELDS.get(name, words.plain(name)): [_cell(row, name) for row in rows] for name in present}
+    columns["Note"] = [row.note or "" for row in rows]
     kinds = {name: pl.Int64 if name == "Row" else pl.String for name in columns}
     return pl.DataFrame(columns, schema=kinds)
 
@@ -123,7 +123,7 @@ with session.guard("approval"):
     shown = session.oversight().approval(chosen.id)
     _who(shown.job, zone)
     import_report.claims(shown.job)
-    _decide(shown)
-    _sample(shown)
     with st.expander("What every row of the file would come to"):
         import_report.verdicts(shown.job)
+    _sample(shown)
+    _decide(shown)
