@@ -64,6 +64,7 @@ class Integrity(Struct):
     latest: Check | None = None
     anchors: list[Anchor] = []
     fork: Fork | None = None
+    unsigned_since: datetime | None = None
 
 
 class Recovery(Struct):

@@ -74,6 +74,7 @@ WAITING = {
     "no_worker": "No worker is running",
     "scheduled": "It is scheduled",
     "sender_paused": "The sender is paused",
+    "ledger_unsigned": "The ledger of consents is not being signed",
     "canary": "The first few people have been messaged",
     "quiet_hours": "It is quiet hours where the people live who are left",
     "retry": "The remaining messages are tried again",

@@ -106,7 +106,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             cron(exporting.ring_audits, second=EVERY_10_S),
             cron(recording.raise_orphans, second=45),
             cron(recording.settle_consents, second=15),
-            cron(recording.sign_checkpoint, minute=EVERY_5_MIN, second=30),
+            cron(recording.sign_checkpoint, minute=EVERY_5_MIN, second=30, run_at_startup=True),
             cron(recording.verify_ledger, hour=4, minute=7, timeout=LONG_S),
             cron(lake.ring_refresh, second=EVERY_10_S),
             cron(hooks.sweep_hooks, second=EVERY_2_S),

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 
+from core.consent.ledger import UNSIGNED_HALT
 from core.consent.state import HOLD, META_STOP, POSITIVE, REAFFIRM_DUE, REVOKING, UNREACHABLE, State, covers, scopes_of
 from core.db import Driver, Sessions, driver
 from core.errors import AppError, Unavailable
@@ -122,7 +123,8 @@ async def permits(
         for number, request in enumerate(requests, start=1):
             row = facts.get(number)
             reason = SkipReason.TENURE_CLOSED if row is None else _refusal(request, row, suppressed, now or row.at)
-            if row is not None and row.is_forked and (row.needs_consent or request.kind in _BY_THEMSELVES):
+            is_doubtful = row is not None and (row.is_forked or row.is_unsigned)
+            if row is not None and is_doubtful and (row.needs_consent or request.kind in _BY_THEMSELVES):
                 refused.append(Refusal(request.message_id, SkipReason.LEDGER_MISMATCH, waits=True))
             elif row is None or reason is not None:
                 refused.append(Refusal(request.message_id, reason or SkipReason.TENURE_CLOSED))
@@ -162,7 +164,11 @@ _FACTS = """
                AS clock_is_behind,
            EXISTS (SELECT FROM ledger_forks f WHERE f.closed_at IS NULL)
            OR $6::bigint IS NOT NULL AND NOT EXISTS (
-               SELECT FROM consent_events s WHERE s.seq = $6::bigint AND s.leaf_hash = $7::text) AS is_forked
+               SELECT FROM consent_events s WHERE s.seq = $6::bigint AND s.leaf_hash = $7::text) AS is_forked,
+           EXISTS (SELECT FROM consent_events u
+                    WHERE u.seq = (SELECT coalesce(max(size), 0) + 1 FROM consent_checkpoints)
+                      AND u.recorded_at < to_char((now() - $8::interval) AT TIME ZONE 'UTC',
+                                                  'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) AS is_unsigned
       FROM unnest($1::uuid[], $2::text[], $3::text[])
            WITH ORDINALITY AS asked (contact_id, purpose, scopes, number)
       JOIN contacts c ON c.id = asked.contact_id
@@ -209,6 +215,7 @@ class Facts(msgspec.Struct, frozen=True):
     at: datetime
     clock_is_behind: bool | None
     is_forked: bool  # this is not the ledger that was signed last, or nobody has decided about one that was not
+    is_unsigned: bool  # what was recorded too long ago could still be rewritten without anybody noticing
 
 
 async def _facts(connection: Driver, requests: Sequence[SendRequest], signed: Mark | None) -> dict[int, Facts]:
@@ -221,6 +228,7 @@ async def _facts(connection: Driver, requests: Sequence[SendRequest], signed: Ma
         _REVOKING,
         signed and signed.size,
         signed and signed.leaf_hash,
+        UNSIGNED_HALT,
     )
     found = {row["number"]: Facts(*row) for row in rows}
     if any(facts.clock_is_behind for facts in found.values()):

@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent.canonical import MerkleTree, leaf_hash, timestamp
@@ -22,6 +22,9 @@ from core.keys import Keyring
 from core.models import ChainHead, Checkpoint, ConsentEvent
 
 _PAGE = 5_000  # rows read at a time while a root is computed
+SIGNED_EVERY = 1_000  # events, or five minutes, whichever comes first
+UNSIGNED_ALARM = timedelta(minutes=10)  # of the oldest event that nobody signed: somebody should look
+UNSIGNED_HALT = timedelta(minutes=60)  # after it nothing is sent that needs a consent: it could be rewritten unseen
 
 
 class LedgerDamaged(AppError):
@@ -175,6 +178,20 @@ async def checkpoint(session: AsyncSession, keyring: Keyring) -> Checkpoint | No
     session.add(signed)
     await session.flush()
     return signed
+
+
+async def unsigned(session: AsyncSession) -> int:
+    """How many events no checkpoint covers."""
+    signed = select(func.coalesce(func.max(Checkpoint.size), 0)).scalar_subquery()
+    return (await session.scalars(select(ChainHead.seq - signed))).one()
+
+
+async def unsigned_since(session: AsyncSession, *, before: datetime) -> datetime | None:
+    """When the oldest event was recorded that no checkpoint covers; None when all recorded before then are signed."""
+    signed = select(func.coalesce(func.max(Checkpoint.size), 0)).scalar_subquery()
+    oldest = (ConsentEvent.seq == signed + 1, ConsentEvent.recorded_at < timestamp(before))
+    at = await session.scalar(select(ConsentEvent.recorded_at).where(*oldest))
+    return None if at is None else datetime.fromisoformat(at)
 
 
 async def latest_checkpoint(session: AsyncSession, *, at_most: int | None = None) -> Checkpoint | None:
