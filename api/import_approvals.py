@@ -22,7 +22,7 @@ class ImportApprovalController(Controller):
         """What there is to decide, with the sample's rows as they came; that you looked is written down."""
         job = await imports.get(session, import_id)
         rows = [SampledOut.of(row) for row in await imports_approval.sample(session, import_id)]
-        await people.note(session, request.user, "import.sample_opened", "import", import_id)
+        await people.note_look(session, request.user, "import.sample_opened", "import", import_id)
         return ApprovalOut(ImportOut.of(job, parts.settings), imports_approval.is_own(job, request.user), rows)
 
     @put("/sample/{row_number:int}", guards=[CONSENT], status_code=200)

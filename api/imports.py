@@ -105,7 +105,7 @@ class ImportController(Controller):
         has approved; until then the file is only checked.
         """
         options = _options(data)
-        said = _attested(options.attestation, request.user, now)
+        said = await _attested(session, options.attestation, request.user, now)
 
         async def make() -> ImportOut:
             import_id = uuid4()
@@ -151,7 +151,7 @@ class ImportController(Controller):
         data: JSONBody[ConfirmIn | None] = None,
     ) -> ImportOut:
         """Import for real what was checked; many opt-ins wait for a second person first."""
-        said = _attested(data.attestation if data else None, request.user, now)
+        said = await _attested(session, data.attestation if data else None, request.user, now)
         job = await imports.confirm(session, import_id, attestation=said, settings=parts.settings)
         await people.note(session, request.user, "import.confirmed", "import", import_id)
         return ImportOut.of(job, parts.settings)
@@ -216,8 +216,10 @@ class ImportController(Controller):
         return csv_stream(f"rejects-{import_id}", _rejects(parts, job))
 
 
-def _attested(said: Attestation | None, actor: Actor, now: datetime) -> dict[str, Any] | None:
-    return imports_approval.attested(said, actor, now=now) if said is not None else None
+async def _attested(
+    session: AsyncSession, said: Attestation | None, actor: Actor, now: datetime
+) -> dict[str, Any] | None:
+    return None if said is None else await imports_approval.attested(session, said, actor, now=now)
 
 
 async def _digest(data: ImportIn) -> str:

@@ -25,7 +25,7 @@ from core.consent.canonical import jcs, timestamp
 from core.consent.imports import ImportOutcome
 from core.errors import Conflict, Forbidden, NotFound, RuleViolation
 from core.log import mask_text
-from core.models import Import, ImportRow, ImportSample
+from core.models import ApiKey, Import, ImportRow, ImportSample
 from core.services.imports_rows import Row
 from core.services.people import Actor
 from core.settings import Settings
@@ -55,8 +55,11 @@ class Attestation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     statement: str = STATEMENT
 
 
-def attested(said: Attestation, actor: Actor, *, now: datetime) -> dict[str, Any]:
-    """The attestation as it is kept; raises RuleViolation for other words than the current ones, or no role."""
+async def attested(session: AsyncSession, said: Attestation, actor: Actor, *, now: datetime) -> dict[str, Any]:
+    """The attestation as it is kept; raises RuleViolation for other words than the current ones, or no role.
+
+    Behind a program's key stands whoever made it.
+    """
     if said.statement != STATEMENT:
         raise RuleViolation(
             f"the statement has version {STATEMENT} now: read it again (GET /api/imports/statement)",
@@ -65,7 +68,8 @@ def attested(said: Attestation, actor: Actor, *, now: datetime) -> dict[str, Any
     role = normalize("NFC", " ".join(said.role.split()))
     if not 2 <= len(role) <= 100 or not role.isprintable():
         raise RuleViolation("say in which role you vouch for the file, such as CRM manager", field="attestation.role")
-    who = {"user_id": str(actor.user_id)} if actor.user_id else {}
+    user_id = actor.user_id or await session.scalar(select(ApiKey.created_by).where(ApiKey.id == actor.id))
+    who = {"user_id": str(user_id)} if user_id else {}
     return {"name": normalize("NFC", actor.name), "role": role, "statement": STATEMENT, "at": timestamp(now), **who}
 
 

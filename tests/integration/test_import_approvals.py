@@ -138,6 +138,24 @@ async def test_nobody_approves_what_they_brought_or_vouched_for(stack: Stack) ->
     assert (await post(officer, f"/api/imports/{job['id']}/approve"))["status"] == "waiting"
 
 
+async def test_who_made_a_key_does_not_approve_what_came_with_it(stack: Stack) -> None:
+    admin = await stack.sign_in(Role.ADMIN)
+    key = (await admin.post("/api/keys", json={"name": "CRM", "role": "marketer"})).json()["secret"]
+    files, options = {"file": ("people.csv", a_list(LIMIT + 1), "text/csv")}, {"attestation": VOUCHED}
+    headers = {"authorization": f"Bearer {key}"}
+    sent = await stack.client.post("/api/imports", files=files, data={"options": json.dumps(options)}, headers=headers)
+    await stack.work()
+
+    shown = (await admin.get(f"/api/imports/{sent.json()['id']}/approval")).json()
+
+    assert (shown["job"]["status"], shown["mine"]) == ("awaiting", True)
+    assert shown["job"]["attestation"]["name"] == "CRM"
+    async with stack.sessions() as session:
+        looks = AuditEntry.action == "import.sample_opened"
+        await admin.get(f"/api/imports/{sent.json()['id']}/approval")
+        assert await session.scalar(select(func.count()).where(looks)) == 1, "a page asks with every click"
+
+
 async def test_a_refused_file_leaves_nothing_and_its_owner_reads_why(stack: Stack) -> None:
     officer = await stack.sign_in(Role.COMPLIANCE)
     job = await an_import(stack, a_list(LIMIT + 1), audience_name="Bought")
