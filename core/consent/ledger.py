@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as FastUUID  # noqa: N811
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,6 +22,8 @@ from core.errors import AppError
 from core.keys import Keyring
 from core.models import ChainHead, Checkpoint, ConsentEvent
 
+_RANDOM_BITS = (1 << 80) - 1 & ~(0xF << 76) & ~(0x3 << 62)
+_VERSION_BITS = 0x7 << 76 | 0x2 << 62
 _PAGE = 5_000  # rows read at a time while a root is computed
 
 
@@ -51,10 +54,13 @@ class SealedEvent:
 
 
 def new_event_id() -> UUID:
-    """A UUIDv7 (RFC 9562 §5.7): 48 bits of milliseconds, then random."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
+    """A UUIDv7 (RFC 9562 §5.7): 48 bits of milliseconds, then random.
+
+    The driver's own kind of UUID: it is made, hashed, written and sent several times as fast.
+    """
+    random = int.from_bytes(os.urandom(10), "big") & _RANDOM_BITS | _VERSION_BITS
+    made: UUID = FastUUID((time.time_ns() // 1_000_000).to_bytes(6, "big") + random.to_bytes(10, "big"))
+    return made
 
 
 def new_salt() -> bytes:
