@@ -17,7 +17,7 @@ from core.consent.acts import Act
 from core.consent.imports import ImportOutcome, RowFacts, classify
 from core.consent.registry import Registry, load_registry
 from core.consent.state import Grade, State, covers
-from core.db import copy_rows, plan_anew
+from core.db import copy_rows, expect_many
 from core.keys import Keyring
 from core.models import Contact, Import
 from core.services import audiences, consents, contacts, imports, imports_erased
@@ -127,7 +127,7 @@ async def prepare_chunk(
     Holds every lock of the chunk but those of the import and of the ledger's head. Raises IntegrityError when somebody
     else is making the same contact.
     """
-    await plan_anew(session)
+    await expect_many(session)
     registry = await load_registry(session)
     verdicts = _Verdicts(job)
     good: list[Row] = []

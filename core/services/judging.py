@@ -17,7 +17,7 @@ from core.consent.canonical import evidence_commitment, evidence_text, timestamp
 from core.consent.registry import Registry, load_registry
 from core.consent.sealed import Core
 from core.consent.state import Change, Event, EventType, Fold, Grade, Permission, State
-from core.db import MANY, fetch, plan_anew
+from core.db import MANY, expect_many, fetch
 from core.errors import NotFound, Unavailable
 from core.keys import Keyring
 from core.settings import Settings
@@ -150,7 +150,7 @@ async def judge(
     if not acts:
         return Judged([], [], {}, made)
     if len(acts) >= MANY:
-        await plan_anew(session)
+        await expect_many(session)
     registry = registry or await load_registry(session)
     for act in acts:
         check(act, registry.purposes, registry.notices)
