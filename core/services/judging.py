@@ -56,7 +56,7 @@ class Person:
     seqs: dict[UUID, int]  # event → place, of what is in the ledger already
     events: list[Event]
     refs: list[list[str]]
-    suppressions: list[stored.LiveSuppression]
+    suppressions: Sequence[stored.LiveSuppression]
     is_blank: bool = False  # nothing of theirs is in the ledger yet
 
     def asked_elsewhere(self, act: Act) -> bool:
@@ -131,6 +131,7 @@ class Judged:
     source_refs: Sequence[str]  # one per act
     known: Mapping[str, stored.Recorded]  # source reference → what it was recorded as before
     newcomers: frozenset[UUID]
+    unused: Iterator[tuple[UUID, bytes]]  # an id and a salt for every event there may be
     drafts: list[ledger.Draft | Alike] = field(default_factory=list)
     decided: list[Decided] = field(default_factory=list)  # one per draft
     people: list[Person] = field(default_factory=list)  # one per draft
@@ -192,7 +193,7 @@ async def judge(
     """
     made = frozenset(newcomer.contact_id for newcomer in newcomers)
     if not acts:
-        return Judged([], [], {}, made)
+        return Judged([], [], {}, made, iter(()))
     if len(acts) >= MANY:
         await expect_many(session)
     registry = registry or await load_registry(session)
@@ -209,7 +210,8 @@ async def judge(
     brought = [act for person in people.values() for act in _brought_along(person)]
     source_refs = [keyring.source_ref(act.source, act.source_key) for act in [*brought, *acts]]
     known = await stored.known_events(session, source_refs)
-    batch = Judged(acts, source_refs[len(brought) :], known, made)
+    unused = zip(ledger.new_event_ids(len(source_refs)), ledger.new_salts(len(source_refs)), strict=True)
+    batch = Judged(acts, source_refs[len(brought) :], known, made, unused)
     said = Counter(act.contact_id for act in acts)
     for act, source_ref in zip([*brought, *acts], source_refs, strict=True):
         if source_ref not in known and source_ref not in batch.by_source:
@@ -223,23 +225,15 @@ async def judge(
 
 async def _new_people(session: AsyncSession, newcomers: Sequence[Newcomer], keyring: Keyring) -> dict[UUID, Person]:
     """Their addresses may have been suppressed under an earlier contact."""
-    refs = {newcomer.contact_id: keyring.address_refs(newcomer.match_key) for newcomer in newcomers}
-    suppressions = (
-        await stored.live_suppressions(session, [ref for own in refs.values() for ref in own]) if refs else {}
-    )
-    return {
-        newcomer.contact_id: Person(
-            newcomer.contact_id,
-            newcomer.country,
-            Fold(),
-            {},
-            [],
-            [refs[newcomer.contact_id]],
-            [known for ref in refs[newcomer.contact_id] for known in suppressions.get(ref, ())],
-            is_blank=True,
+    refs = [keyring.address_refs(newcomer.match_key) for newcomer in newcomers]
+    live = await stored.live_suppressions(session, [ref for own in refs for ref in own]) if refs else {}
+    people = {}
+    for newcomer, own in zip(newcomers, refs, strict=True):
+        suppressions = [known for ref in own for known in live.get(ref, ())] if live else ()
+        people[newcomer.contact_id] = Person(
+            newcomer.contact_id, newcomer.country, Fold(), {}, [], [own], suppressions, is_blank=True
         )
-        for newcomer in newcomers
-    }
+    return people
 
 
 async def _lock(session: AsyncSession, ids: Sequence[UUID], keyring: Keyring) -> dict[UUID, Person]:
@@ -369,10 +363,10 @@ def _likeness(act: Act) -> tuple[object, ...]:
 
 def _proven(batch: Judged, person: Person, act: Act) -> tuple[UUID, str | None]:
     """An id for the event, and the commitment to its evidence, which is kept with the batch."""
-    event_id = ledger.new_event_id()
+    event_id, salt = next(batch.unused)
     if not act.evidence:
         return event_id, None
-    salt, payload = ledger.new_salt(), evidence_text(act.evidence)
+    payload = evidence_text(act.evidence)
     batch.evidence.append(stored.Evidence(event_id, person.contact_id, salt, payload))
     return event_id, evidence_commitment(salt, payload)
 
