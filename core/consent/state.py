@@ -80,6 +80,8 @@ class Change:
 class Fold:
     """A contact's permissions, one event after another in the ledger's order."""
 
+    __slots__ = ("_seen", "_tracks")
+
     def __init__(self) -> None:
         self._tracks: dict[str, Track] = {}
         self._seen: set[UUID] = set()
