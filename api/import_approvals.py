@@ -9,6 +9,7 @@ from api.auth import CONSENT, AuthedRequest
 from api.import_shapes import ApprovalOut, FindingIn, ImportOut, RefusalIn, SampledOut
 from api.state import Db, Held, Now
 from core.services import imports, imports_approval, people
+from core.statuses import ImportStatus
 
 
 class ImportApprovalController(Controller):
@@ -59,8 +60,9 @@ class ImportApprovalController(Controller):
         parts: Held,
         now: Now,
     ) -> ImportOut:
-        """End the import with nothing recorded; whoever brought the file reads the reason."""
+        """End the import; of its rows the opt-outs count, and nothing else. Whoever brought it reads the reason."""
         job = await imports.get(session, import_id, lock=True)
-        imports_approval.refuse(job, reason=data.reason, actor=request.user, now=now)
+        why = imports_approval.refusal(job, reason=data.reason, actor=request.user)
+        await imports.finish(session, job, ImportStatus.CANCELLED, error=why, keyring=parts.keyring, now=now)
         await people.note(session, request.user, "import.refused", "import", import_id)
         return ImportOut.of(job, parts.settings)

@@ -137,7 +137,8 @@ async def _confirmed(client: ApiClient, import_id: object, said: Json) -> Json:
 def _say_what_it_waits_for(work: Json) -> None:
     if work["status"] == "awaiting":
         many = f"{work['claims']['opt_ins']:,} opt-ins are more than one person may bring"
-        say(f"Nothing is written yet: {many}. Somebody of compliance approves it on the page Imports to approve.")
+        say(f"Nothing but its opt-outs is written yet: {many}.")
+        say("Somebody of compliance approves it on the page Imports to approve.")
 
 
 async def _followed(client: ApiClient, work: Json, doing: str) -> Json:

@@ -58,7 +58,7 @@ def claims(work: Import) -> None:
     columns = [name for name in ("method", "collection_point", "notice_id") if said.sayings.get(name)]
     for place, name in zip(controls.cells(len(columns), min_width=260), columns, strict=True):
         with place:
-            counted = said.sayings[name]
+            counted = dict(sorted(said.sayings[name].items(), key=lambda item: -item[1]))
             controls.table(
                 {
                     words.FIELDS.get(name, words.plain(name)): [word or "not said" for word in counted],

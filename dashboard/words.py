@@ -224,7 +224,7 @@ WORK = {
     "running": "Running",
     "paused": "Paused",
     "checked": "Checked, nothing written yet",
-    "awaiting": "Waits for an approval, nothing written yet",
+    "awaiting": "Waits for an approval, only its opt-outs are written",
     "undoing": "Being undone",
     "undone": "Undone",
     "done": "Done",

@@ -79,7 +79,8 @@ async def _work(parts: Parts, job: Import) -> int:
     options = imports.options_of(job)
     with await _read(parts, job, options) as reading:
         job = await _note(parts, job.id, reading)
-        desk = Desk(options, parts.keyring, parts.settings, Check() if job.dry_run else None)
+        check = Check(records_outs=job.outs_recorded) if job.dry_run else None
+        desk = Desk(options, parts.keyring, parts.settings, check, job.outs_recorded)
         chunks = reading.chunks(CHUNK, done=done)
         recorder = Recorder(parts, job, desk)
         async with aclosing(_ahead(chunks)) as following:

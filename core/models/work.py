@@ -33,6 +33,7 @@ class Import(WithId):
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     finished_at: Mapped[datetime | None]
     undone: Mapped[dict[str, Any] | None]  # what undoing took back → how many
+    outs_recorded: Mapped[bool] = mapped_column(server_default=text("false"))  # while its opt-ins wait for somebody
     wanted: Mapped[bool] = mapped_column(server_default=text("false"))  # somebody asked for it to be recorded
     claims: Mapped[dict[str, Any] | None]  # what the file says about consent, summed up; known once it is read
     attestation: Mapped[dict[str, Any] | None]  # who vouches for its consents: name, role, statement, at, user_id

@@ -151,10 +151,15 @@ async def forget_rows(session: AsyncSession, job: Import) -> None:
 
 
 async def hold_back(session: AsyncSession, job: Import, settings: Settings) -> None:
-    """Turn an import into a check when its consents may not be recorded yet; called once its file was read."""
-    if not job.dry_run and job.rows_done == 0 and imports_approval.need(job, settings) is not None:
-        await forget_rows(session, job)
-        job.dry_run = True
+    """Turn an import into a check when its consents may not be recorded yet; called once its file was read.
+
+    What the file says of people who do not want to be written to counts at once, whatever becomes of the rest.
+    """
+    if job.dry_run or job.rows_done == 0:
+        may_not = imports_approval.need(job, settings) is not None
+        job.dry_run = job.dry_run or may_not
+        has_outs = bool(job.claims and job.claims["opt_outs"])
+        job.outs_recorded = job.outs_recorded or (job.wanted and may_not and has_outs)
 
 
 def checked(job: Import, settings: Settings, *, now: datetime) -> None:
@@ -181,7 +186,9 @@ async def confirm(
             field="attestation",
         )
     job.wanted = True
-    if lacking is Need.APPROVAL:
+    if lacking is Need.APPROVAL and job.claims and job.claims["opt_outs"] and not job.outs_recorded:
+        _again(session, job)  # its opt-outs count now
+    elif lacking is Need.APPROVAL:
         job.status = ImportStatus.AWAITING
     else:
         await _record(session, job)
@@ -202,7 +209,12 @@ async def _record(session: AsyncSession, job: Import) -> None:
     if job.audience_name:
         options = await _with_list(session, options_of(job), job.audience_name, job.created_by)
         job.options, job.audience_name = options.stored(), None
-    job.status, job.dry_run, job.finished_at = ImportStatus.WAITING, False, None
+    job.dry_run = False
+    _again(session, job)
+
+
+def _again(session: AsyncSession, job: Import) -> None:
+    job.status, job.finished_at = ImportStatus.WAITING, None
     queue.ring_after_commit(session, queue.RUN_IMPORT, job.id)
 
 
@@ -238,9 +250,9 @@ async def finish(
     now: datetime,
     error: str | None = None,
 ) -> None:
-    """End an import; what was recorded of its file is summed up in the ledger."""
+    """End an import; what was recorded of its file, be it the opt-outs alone, is summed up in the ledger."""
     job.status, job.error, job.finished_at = status, error, now
-    if job.dry_run or not job.rows_done:
+    if not job.rows_done or (job.dry_run and not job.outs_recorded):
         return
     refs = await imports_approval.batch_refs(session, job)
     source_key, batch = str(job.id), EventType.IMPORT_BATCH

@@ -1,8 +1,9 @@
 """Consents in a file: who vouches for them, and the second person who looks before many are recorded.
 
-Nothing of a file with opt-ins is recorded until somebody who is known has made the statement below; of one with more
-than `KAIRAN_IMPORT_APPROVAL_ABOVE` nothing until somebody else, of compliance, has opened the proof of a random sample
-and found every one of them in order. Opt-outs wait for nobody: a file without opt-ins is recorded at once.
+No opt-in of a file is recorded until somebody who is known has made the statement below; of a file with more than
+`KAIRAN_IMPORT_APPROVAL_ABOVE` none until somebody else, of compliance, has opened the proof of a random sample and
+found every one in order. Opt-outs wait for nobody: those of a file that somebody asked for are recorded at once, and
+stay whatever becomes of the rest.
 """
 
 import hashlib
@@ -163,11 +164,10 @@ def _rows(numbers: Sequence[int]) -> str:
     return f"row {shown} is" if len(numbers) == 1 else f"rows {shown} are"
 
 
-def refuse(job: Import, *, reason: str, actor: Actor, now: datetime) -> None:
-    """End the import with nothing recorded; the reason is shown to whoever brought the file."""
+def refusal(job: Import, *, reason: str, actor: Actor) -> str:
+    """What whoever brought the file reads; raises as `find` does."""
     _check(job, actor)
-    job.status, job.finished_at = ImportStatus.CANCELLED, now
-    job.error = f"refused by {actor.name}: {mask_text(reason)}"
+    return f"refused by {actor.name}: {mask_text(reason)}"
 
 
 def is_own(job: Import, actor: Actor) -> bool:
@@ -187,11 +187,13 @@ def _check(job: Import, actor: Actor) -> None:
 async def batch_refs(session: AsyncSession, job: Import) -> dict[str, str]:
     """What the ledger keeps of a file whose recording ended: ids, hashes and counts, nobody's name."""
     found = Counter(row.finding for row in await sample(session, job.id))
+    outs = ImportOutcome.OPT_OUT_APPLIED
+    recorded = {outs: job.verdicts.get(outs, 0)} if job.dry_run else job.verdicts
     refs = {
         "import_batch": str(job.id),
         "sha256": job.sha256,
         "rows": str(job.rows_total or job.rows_done),
-        "verdicts": ",".join(f"{name}={many}" for name, many in sorted(job.verdicts.items())),
+        "verdicts": ",".join(f"{name}={many}" for name, many in sorted(recorded.items())),
         "outcome": job.status.value,
     }
     if job.attestation is not None:

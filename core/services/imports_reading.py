@@ -123,7 +123,10 @@ class Reading:
         }
 
     def chunks(self, size: int, *, done: int = 0) -> Iterator[list[tuple[Row, bool]]]:
-        """Rows after the first `done`, each with whether this file said the same of the same number before."""
+        """Rows after the first `done`, each with whether this file said the same of the same number before.
+
+        A chunk has opt-outs, or other rows.
+        """
         waiting: list[tuple[Row, bool]] = []
         position = 0
         for source, marks in ((self.outs, self.out_marks), (self.rest, self.rest_marks)):
@@ -138,8 +141,9 @@ class Reading:
                 while len(waiting) >= size:
                     yield waiting[:size]
                     del waiting[:size]
-        if waiting:
-            yield waiting
+            if waiting:
+                yield waiting
+                waiting = []
 
     def close(self) -> None:
         self.outs.close()

@@ -36,8 +36,12 @@ _FACTS = ("name", "language", "country", "time_zone")
 
 @dataclass
 class Check:
-    """A run that writes nothing but verdicts; remembers whom the file itself has opted out so far."""
+    """A run that writes nothing but verdicts; remembers whom the file itself has opted out so far.
 
+    With `records_outs` it writes the opt-outs: somebody asked for the file, and only its opt-ins have to wait.
+    """
+
+    records_outs: bool = False
     stopped: dict[str, set[str]] = field(default_factory=dict)  # match key → scopes
 
     def refuses(self, row: Row, purpose: str) -> bool:
@@ -52,6 +56,13 @@ class Desk:
     keyring: Keyring
     settings: Settings
     check: Check | None = None
+    outs_were_recorded: bool = False  # by a check of the same file: they are no duplicates now
+
+    def writes(self, chunk: Sequence[tuple[Row, bool]]) -> bool:
+        """Whether a chunk is recorded, and not only judged."""
+        if self.check is None:
+            return True
+        return self.check.records_outs and all(row.action == "opt_out" for row, _ in chunk)
 
 
 @dataclass
@@ -116,6 +127,7 @@ class Prepared:
     judged: Judged
     verdicts: Counter[str]
     rows: int
+    is_written: bool
     now: datetime
 
 
@@ -128,6 +140,7 @@ async def prepare_chunk(
     else is making the same contact.
     """
     await expect_many(session)
+    is_written = desk.writes(chunk)
     registry = await load_registry(session)
     verdicts = _Verdicts(job)
     good: list[Row] = []
@@ -162,12 +175,12 @@ async def prepare_chunk(
     for (row, act, saying), outcome in zip(acts, judged.outcomes(), strict=True):
         verdict, reason = _judge(row, act, saying, outcome, registry, desk, now)
         verdicts.add(row, verdict, reason, outcome.contact_id)
-    if desk.check is None:
+    if is_written:
         await _store(session, job, people, judged.events_of(), desk.options.audience_id)
     rows = ("import_id", "row_number", "verdict", "reason", "contact_id", "raw")
-    kept = verdicts.rows if desk.check is None else _without(verdicts.rows, {person.id for person in made})
+    kept = verdicts.rows if is_written else _without(verdicts.rows, {person.id for person in made})
     await copy_rows(session, "import_rows", rows, kept)
-    return Prepared(job.id, judged, verdicts.counts, len(chunk), now)
+    return Prepared(job.id, judged, verdicts.counts, len(chunk), is_written, now)
 
 
 async def finish_chunk(session: AsyncSession, prepared: Prepared, desk: Desk) -> bool:
@@ -178,7 +191,7 @@ async def finish_chunk(session: AsyncSession, prepared: Prepared, desk: Desk) ->
     job = await imports.get(session, prepared.import_id, lock=True)
     if job.status is not ImportStatus.RUNNING:
         return False
-    if desk.check is None:
+    if prepared.is_written:
         await consents.seal(session, prepared.judged, keyring=desk.keyring, now=prepared.now)
     job.verdicts = dict(sorted((Counter(job.verdicts) + prepared.verdicts).items()))
     job.rows_done += prepared.rows
@@ -334,9 +347,10 @@ def _judge(
             refused = refused or desk.check.refuses(row, act.purpose)
         else:
             desk.check.stopped.setdefault(row.match_key, set()).add(act.purpose)
+    is_duplicate = outcome.is_duplicate and (act.is_grant or not desk.outs_were_recorded)
     validity = purpose.validity_days if purpose else 0
     is_over = act.occurred_at + timedelta(days=validity) <= now
-    case = (refused, outcome.grade, outcome.is_duplicate, act.occurred_at > now, is_over)
+    case = (refused, outcome.grade, is_duplicate, act.occurred_at > now, is_over)
     known = saying.verdicts.get(case)
     if known is None:
         verdict = classify(
@@ -350,7 +364,7 @@ def _judge(
                 min_grade=Grade(purpose.min_grade) if purpose else Grade.C,
                 validity_days=validity,
                 is_suppressed=refused,
-                is_duplicate=outcome.is_duplicate,
+                is_duplicate=is_duplicate,
             )
         )
         saying.verdicts[case] = known = verdict, why(verdict, saying.missing)

@@ -104,14 +104,14 @@ def _decide(approval: Approval) -> None:
             "Refuse the file",
             key="refuse_import",
             act=lambda reason: session.oversight().refuse_import(approval.job.id, reason),
-            help_text="Nothing is recorded. Whoever brought the file reads the reason.",
+            help_text="Nothing but its opt-outs is recorded. Whoever brought the file reads the reason.",
         )
 
 
 st.title("Imports to approve")
 st.caption(
-    "Files with many opt-ins wait here. Nothing of them is recorded before somebody who did not bring the file has "
-    "looked at the proof of a sample."
+    "Files with many opt-ins wait here. Nothing but their opt-outs is recorded before somebody who did not bring the "
+    "file has looked at the proof of a sample."
 )
 zone = get_settings().time_zone
 waiting = session.oversight().imports_to_approve().items

@@ -106,7 +106,8 @@ def _progress(import_id: str, zone: str) -> None:
             st.error(markup.markdown_text(work.error))
         if work.status == "awaiting":
             st.info(
-                f"Nothing is written yet. {format.count(work.claims.opt_ins if work.claims else 0)} opt-ins are more "
+                "Nothing but its opt-outs is written yet. "
+                f"{format.count(work.claims.opt_ins if work.claims else 0)} opt-ins are more "
                 "than one person may bring: somebody of compliance opens a sample and approves the file.",
                 icon=":material/hourglass_top:",
             )

@@ -15,6 +15,7 @@ def upgrade() -> None:
     op.execute("""
         ALTER TABLE imports
             ADD COLUMN wanted boolean NOT NULL DEFAULT false,
+            ADD COLUMN outs_recorded boolean NOT NULL DEFAULT false,
             ADD COLUMN claims jsonb,
             ADD COLUMN attestation jsonb,
             ADD COLUMN approved_by uuid CONSTRAINT fk_imports_approved_by REFERENCES users,
@@ -38,7 +39,7 @@ def downgrade() -> None:
     op.execute("DROP TABLE import_samples")
     op.execute("UPDATE imports SET status = 'cancelled' WHERE status = 'awaiting'")
     op.execute(
-        "ALTER TABLE imports DROP COLUMN wanted, DROP COLUMN claims, DROP COLUMN attestation, "
+        "ALTER TABLE imports DROP COLUMN wanted, DROP COLUMN outs_recorded, DROP COLUMN claims, DROP COLUMN attestation, "
         "DROP COLUMN approved_by, DROP COLUMN approved_at"
     )
     _allow(BEFORE)

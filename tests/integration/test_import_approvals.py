@@ -190,3 +190,35 @@ async def test_a_check_goes_the_same_way_and_a_changed_limit_counts_at_once(stac
     assert (confirmed["status"], confirmed["needs"]) == ("awaiting", "approval")
     await post(stack.client, f"/api/imports/{job['id']}/cancel")
     assert await people_known(stack) == 0
+
+
+async def test_who_said_no_in_a_file_that_waits_is_left_alone_at_once_and_whatever_becomes_of_it(stack: Stack) -> None:
+    officer, gone = await stack.sign_in(Role.COMPLIANCE), "+491701230000"
+    await an_import(stack, csv_of([consenting(gone)]))
+    rows = [consenting(f"+49170123{n:05}", source_record_id=f"b{n}") for n in range(1, LIMIT + 2)]
+    content = csv_of([*rows, {"phone": gone, "action": "opt_out"}, {"phone": "+491701239999", "action": "opt_out"}])
+
+    checked = await an_import(stack, content, dry_run=True)
+    assert (checked["status"], await people_known(stack)) == ("checked", 1), "who only asks for a check writes nothing"
+    asked = await post(stack.client, f"/api/imports/{checked['id']}/confirm")
+    await stack.work()
+
+    job = (await stack.client.get(f"/api/imports/{checked['id']}")).json()
+    assert (asked["status"], job["status"]) == ("waiting", "awaiting")
+    assert job["verdicts"] == {"accepted": LIMIT + 1, "opt_out_applied": 2}
+    known = (await stack.client.get("/api/contacts", params={"phone": gone})).json()["items"]
+    trail = (await officer.get(f"/api/contacts/{known[0]['id']}/consents")).json()
+    assert {state["purpose"]: state["state"] for state in trail["states"]}["marketing"] == "withdrawn"
+    assert await people_known(stack) == 2, "and the other one is known as somebody who said no"
+
+    await post(officer, f"/api/imports/{job['id']}/refuse", {"reason": "no proof"})
+    last = (await batches(stack))[-1]
+    assert (last["outcome"], last["verdicts"], last["rows"]) == ("cancelled", "opt_out_applied=2", "8")
+
+    again = await an_import(stack, content)  # the same file, once more, and approved this time
+    await find_all(officer, again)
+    await post(officer, f"/api/imports/{again['id']}/approve")
+    await stack.work()
+    done = (await stack.client.get(f"/api/imports/{again['id']}")).json()
+    assert (done["status"], done["verdicts"]) == ("done", {"accepted": LIMIT + 1, "opt_out_applied": 2})
+    assert await people_known(stack) == LIMIT + 3
