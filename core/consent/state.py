@@ -4,6 +4,7 @@
   └─granted──────────────────────────────▲  │  ├─clock─▶ expired ─granted, confirmed─▶ subscribed
  pending ─declined, stop word─▶ withdrawn   │  └─invalidated (from anywhere)─▶ invalid ─granted─▶ subscribed
  pending ─48 h─▶ none                       └─reaffirmed─▶ subscribed, later expiry
+ invalidated leaves withdrawn and closed alone; a withdrawal that only an invalid grant outlived counts again
  withdrawn ─confirmed or granted by the person's own act, grade A or B, clearly later─▶ subscribed
  anything ─tenure closed, erased─▶ closed, for ever
 
@@ -63,7 +64,7 @@ __all__ = [
     "scopes_of",
 ]
 
-STATE_RULES = "1"  # version of these rules; part of the consent policy's hash
+STATE_RULES = "2"  # version of these rules; part of the consent policy's hash
 
 
 @dataclass(frozen=True, slots=True)
