@@ -135,7 +135,7 @@ def _invalidate(track: Track, event: Event) -> str:
     named = {key: value for key, value in event.refs.items() if key in TARGETS}
     stood, requested = track.standing, track.request
     resting = [*track.alive, *([] if stood else track.lapsed), *([requested] if requested else [])]
-    meant = [each for each in resting if _is_meant(each, named)]
+    meant = [each for each in resting if rests_on(each, named)]
     if named and not meant:
         return "unlisted"
     track.grants = [each for each in track.grants if each not in meant]
@@ -156,14 +156,15 @@ def _is_persons(grant: Event) -> bool:
     return is_answer or grant.is_own_act
 
 
-def _is_meant(each: Event, named: Mapping[str, object]) -> bool:
+def rests_on(each: Event, named: Mapping[str, object]) -> bool:
+    """Whether a grant or request is one that an invalidation naming this (`TARGETS` → value) reaches."""
     facts = {
         "notice_id": str(each.notice_id),
         "import_batch": each.refs.get("import_batch"),
         "collection_point": each.collection_point,
         "grant_id": str(each.event_id),
     }
-    return all(facts[key] == value for key, value in named.items())
+    return all(facts[key] == value for key, value in named.items() if key in facts)
 
 
 def _close(track: Track, event: Event) -> str:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from core.consent.precedence import TOLERANCE, Event, covers, is_scope, scopes_of
-from core.consent.rules import REQUEST_TTL, RULES, grant
+from core.consent.rules import REQUEST_TTL, RULES, grant, rests_on
 from core.consent.tracks import Permission, Track
 from core.consent.words import (
     ENDING,
@@ -61,6 +61,7 @@ __all__ = [
     "covers",
     "is_scope",
     "replay",
+    "rests_on",
     "scopes_of",
 ]
 
@@ -88,6 +89,10 @@ class Fold:
     def state(self, purpose: str) -> State:
         """The state of a purpose, whether or not an event has named it."""
         return self._track(purpose, keep=False).state
+
+    def grants(self, purpose: str) -> list[Event]:
+        """The grants of a purpose that no withdrawal outlives: the one in force, and those behind it."""
+        return self._track(purpose, keep=False).alive
 
     def permissions(self) -> dict[str, Permission]:
         """Per purpose and per scope that any event named."""

@@ -26,7 +26,7 @@ from core.consent.registry import (
     put_purpose,
     record_system,
 )
-from core.consent.state import NEGATIVE, Change, Event, EventType, covers
+from core.consent.state import NEGATIVE, Change, Event, EventType, State, covers
 from core.consent.upkeep import due_acts, rebuild
 from core.keys import Keyring
 from core.models import ConsentEvent, ConsentEvidence, Contact, ContactAddress, PendingWithdrawal
@@ -111,9 +111,13 @@ async def _write(
 
 
 def _suppresses(event: Event, change: Change) -> bool:
-    """Withdrawals and erasures that took effect reach every contact that ever has the address."""
+    """Withdrawals and erasures that took effect reach every contact that ever has the address.
+
+    So does a withdrawal that counts again, since the grant that outlived it turned out invalid.
+    """
     is_persons = (event.event_type in NEGATIVE and event.event_type is not EventType.SUPPRESSED) or (
         event.event_type is EventType.ERASED
+        or (event.event_type is EventType.INVALIDATED and change.after is State.WITHDRAWN)
     )
     return is_persons and not change.kept and change.rule not in ("superseded", "unlisted", "25")
 

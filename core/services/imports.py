@@ -16,16 +16,20 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
+from core.consent.imports import ImportOutcome
 from core.db import Sessions
 from core.errors import Conflict, NotFound
 from core.models import Import, ImportRow
-from core.services import audiences
+from core.services import audiences, invalidations
 from core.services.imports_columns import HEADERS, Options
 from core.services.imports_rows import ZONE_FIELD
 from core.services.paging import Page, page
-from core.statuses import AudienceKind, ImportStatus
+from core.services.people import Actor
+from core.statuses import AudienceKind, ImportStatus, InvalidationKind
 
 TAKEN_BACK_FOR = timedelta(days=7)
+BRINGS_CONSENT = (ImportOutcome.ACCEPTED, ImportOutcome.EXPIRED_ON_ARRIVAL)
+UNDONE = "The import was undone"
 FINISHED = (ImportStatus.DONE, ImportStatus.FAILED, ImportStatus.CANCELLED)
 
 
@@ -166,8 +170,11 @@ async def cancel(session: AsyncSession, import_id: UUID, *, now: datetime) -> Im
     return job
 
 
-async def undo(session: AsyncSession, import_id: UUID, *, now: datetime) -> Import:
-    """Take back what the import did to people, not what they said; raises Conflict when it is too late."""
+async def undo(session: AsyncSession, import_id: UUID, *, actor: Actor, now: datetime) -> Import:
+    """Take back what the import did to people, and the consents it brought; raises Conflict when it is too late.
+
+    Opt-outs stay, and what people said themselves.
+    """
     job = await _in(session, import_id, FINISHED, "only an import that has ended can be undone, and once")
     if job.dry_run:
         raise Conflict("this import was only checked: there is nothing to undo")
@@ -175,6 +182,10 @@ async def undo(session: AsyncSession, import_id: UUID, *, now: datetime) -> Impo
     if until is None or now > until:
         raise Conflict(f"an import can be undone for {TAKEN_BACK_FOR.days} days after its end")
     job.status, job.undone = ImportStatus.UNDOING, {}
+    if any(job.verdicts.get(verdict) for verdict in BRINGS_CONSENT):
+        await invalidations.ask_once(
+            session, kind=InvalidationKind.IMPORT, target=str(import_id), reason=UNDONE, actor=actor, now=now
+        )
     queue.ring_after_commit(session, queue.RUN_IMPORT, import_id)
     return job
 
@@ -242,7 +253,8 @@ async def undo_some(session: AsyncSession, job: Import, *, limit: int = 2_000) -
     """Take back a part of an import that is being undone; whether there is more.
 
     Memberships it added end, values it changed go back to what they were unless somebody changed them since, people
-    it made are removed. Who said something about consent or was written to stays, nameless; the ledger is untouched.
+    it made are removed. Who said something about consent or was written to stays, nameless; the consents it brought are
+    made invalid beside this.
     """
     members = await session.execute(
         text(
