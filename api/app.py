@@ -40,6 +40,7 @@ from api.health import HealthController
 from api.hooks import HookController
 from api.imports import ImportController
 from api.ingest import Ingest
+from api.invalidations import InvalidationController
 from api.links import LinkController
 from api.oversight import DraftController, IntegrityController, OversightController
 from api.privacy import PrivacyController, RequestController
@@ -100,6 +101,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     HookController,
     SourceController,
     OversightController,
+    InvalidationController,
     IntegrityController,
     DraftController,
     TemplateController,

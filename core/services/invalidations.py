@@ -18,11 +18,12 @@ from core.consent import gate
 from core.consent.state import POSITIVE, EventType
 from core.errors import Conflict, NotFound, RuleViolation
 from core.log import mask_text
-from core.models import Import, Invalidation, Notice
+from core.models import Import, Invalidation, Notice, User
 from core.services.paging import Page, page
 from core.services.people import Actor
 from core.statuses import ImportStatus, InvalidationKind, WorkStatus
 
+_BY_ID = (InvalidationKind.IMPORT, InvalidationKind.NOTICE)
 _OPEN_IMPORT = (ImportStatus.WAITING, ImportStatus.RUNNING, ImportStatus.PAUSED)
 GIVING = sorted(POSITIVE | {EventType.REQUESTED})  # what may rest on something
 REFS = {
@@ -36,6 +37,7 @@ REFS = {
 class Preview:
     """Whom it would reach, each person once: the first five add up to `people`."""
 
+    target: str  # as consents name it
     people: int
     in_force: int  # may be messaged because of it
     waiting: int  # were asked, and have not confirmed
@@ -76,7 +78,7 @@ async def preview(session: AsyncSession, kind: InvalidationKind, target: str) ->
     """What asking would come to, by the state as it is now. Raises NotFound and RuleViolation as `ask` does."""
     known = await _known(session, kind, target)
     asked = {"giving": GIVING, "mark": mark_of(kind, known)}
-    return Preview(**(await session.execute(_PREVIEW, asked)).one()._mapping)
+    return Preview(target=known, **(await session.execute(_PREVIEW, asked)).one()._mapping)
 
 
 async def ask(
@@ -174,14 +176,24 @@ async def list_page(session: AsyncSession, *, limit: int, cursor: str | None) ->
     return await page(session, select(Invalidation), Invalidation.id.expression, limit=limit, cursor=cursor)
 
 
-async def target_names(session: AsyncSession, found: Sequence[Invalidation]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Names:
+    """What targets are called, and who asked."""
+
+    targets: dict[str, str]
+    users: dict[UUID, str]
+
+
+async def names_of(session: AsyncSession, found: Sequence[Invalidation]) -> Names:
+    who = select(User.id, User.name).where(User.id.in_({each.created_by for each in found if each.created_by}))
+    users = {row.id: row.name for row in await session.execute(who)}
+    return Names(await target_names(session, [(each.kind, each.target) for each in found]), users)
+
+
+async def target_names(session: AsyncSession, targets: Sequence[tuple[InvalidationKind, str]]) -> dict[str, str]:
     """What imports and notices are called, by their ids."""
-    ids: dict[InvalidationKind, list[UUID]] = {kind: [] for kind in InvalidationKind}
-    for each in found:
-        if each.kind is not InvalidationKind.COLLECTION_POINT:
-            ids[each.kind].append(UUID(each.target))
+    ids = {kind: [UUID(target) for each, target in targets if each is kind] for kind in _BY_ID}
     files = select(Import.id, Import.filename).where(Import.id.in_(ids[InvalidationKind.IMPORT]))
-    shown = select(Notice).where(Notice.id.in_(ids[InvalidationKind.NOTICE]))
     names = {str(row.id): row.filename for row in await session.execute(files)}
-    notices = await session.scalars(shown)
+    notices = await session.scalars(select(Notice).where(Notice.id.in_(ids[InvalidationKind.NOTICE])))
     return names | {str(each.id): f"{each.code}, {each.language}, version {each.version}" for each in notices}
