@@ -1,7 +1,6 @@
 """`kairan consents`: counts whom an invalidation would reach, asks for it, and follows it to its end."""
 
 import asyncio
-from urllib.parse import urlencode
 
 from cli.api_client import ApiClient, Json, connect
 from cli.imports import bar
@@ -34,8 +33,7 @@ async def invalidate(
     """End every consent that rests on the target, or count the people it would reach."""
     async with connect(settings, api_key) as client:
         if not really:
-            asked = urlencode({"kind": kind, "target": target})
-            _show(await client.get(f"/api/invalidations/preview?{asked}"), REACHED)
+            _show(await client.get("/api/invalidations/preview", kind=kind, target=target), REACHED)
             say("Nothing was changed. Add --really to make them invalid; there is no way back.")
             return 0
         work = await client.post("/api/invalidations", {"kind": kind, "target": target, "reason": reason})

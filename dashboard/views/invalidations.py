@@ -94,7 +94,7 @@ def _reach(looked: InvalidationPreview) -> None:
         {"What becomes of them": list(REACHED.values()), "People": [format.count(each) for each in numbers.values()]}
     )
     if looked.kind == "notice":
-        st.caption("The notice is shown to nobody any more, in forms and chats: publish its next version soon.")
+        st.caption("From then on forms and chats show this notice to nobody: publish its next version soon.")
     if looked.kind == "import":
         st.caption("A file that is still being read is ended. Opt-outs it brought stay.")
 
@@ -111,7 +111,7 @@ def _confirm(looked: InvalidationPreview) -> None:
         or ""
     ).strip()
     typed = (st.text_input(f"Type *{CONFIRMATION}* to confirm", key="invalidation_typed", max_chars=20) or "").strip()
-    st.caption("There is no way back: only the people themselves can agree again. Nothing is sent to them from now on.")
+    st.caption("There is no way back: only the people themselves can agree again. Nothing is sent on it from then on.")
     ready = len(reason) >= audit_form.SHORTEST_REASON and typed.lower() == CONFIRMATION
     if st.button("Make them invalid", key="invalidation_do", type="primary", disabled=not ready):
         key = controls.once_key("invalidation")
