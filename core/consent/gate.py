@@ -149,7 +149,8 @@ _LOCK = f"""
 async def shut(session: AsyncSession) -> None:
     """Wait until no request is out, and let no batch in before this transaction has ended.
 
-    What it commits is seen by every batch that follows. It must end at once, and take no contact's lock.
+    What it commits is seen by every batch that follows. It must end at once, take no contact's lock, and hold none
+    that somebody who locks contacts takes afterwards.
     """
     await fetch(session, f"SELECT pg_advisory_xact_lock({_DOOR})")
 

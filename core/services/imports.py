@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
+from core.consent import gate
 from core.consent.imports import ImportOutcome
 from core.db import Sessions
 from core.errors import Conflict, NotFound
@@ -175,6 +176,7 @@ async def undo(session: AsyncSession, import_id: UUID, *, actor: Actor, now: dat
 
     Opt-outs stay, and what people said themselves.
     """
+    await gate.shut(session)  # as `invalidations.ask` does, before the import's lock
     job = await _in(session, import_id, FINISHED, "only an import that has ended can be undone, and once")
     if job.dry_run:
         raise Conflict("this import was only checked: there is nothing to undo")

@@ -26,7 +26,7 @@ from core.services.invalidations import GIVING, REFS, newest_record
 from core.settings import Settings
 from core.statuses import InvalidationKind, SkipReason, WorkStatus
 
-PART = 500  # people of one transaction; whoever withdraws meanwhile waits for the end of it
+PART = 200  # people of one transaction; whoever withdraws meanwhile waits for the end of it
 SOURCE = "system"
 # What the ledger says of it.
 REASONS = {

@@ -90,8 +90,8 @@ async def ask(
     same is under way.
     """
     known = await _known(session, kind, target)
+    await gate.shut(session)  # before the import's lock: whoever waits for that may hold people a batch waits for
     await _close(session, kind, known, now)
-    await gate.shut(session)
     same = (Invalidation.kind == kind, Invalidation.target == known, Invalidation.finished_at.is_(None))
     if await session.scalar(select(Invalidation.id).where(*same)):
         raise Conflict("these consents are being made invalid already: look at its progress")

@@ -122,7 +122,8 @@ def _controls(work: Import, zone: str) -> None:
             f"Undone: {format.count(taken.get('removed', 0))} people removed, "
             f"{format.count(taken.get('restored', 0))} put back as they were, "
             f"{format.count(taken.get('memberships', 0))} taken off the audience. "
-            f"{format.count(taken.get('kept', 0))} stay, because of what they said or were sent."
+            f"{format.count(taken.get('kept', 0))} stay, because of what they said or were sent. "
+            "Nobody is messaged on the consents it brought."
         )
 
 

@@ -16,13 +16,15 @@ from core.consent.gate import SendRequest
 from core.consent.registry import load_registry
 from core.consent.state import EventType
 from core.models import ConsentEvent, Contact, ContactAddress, Message, Notice
-from core.services import consents, invalidating
+from core.services import consents, imports, invalidating
+from core.services.imports_recording import finish_chunk, prepare_chunk
 from core.services.invalidating import Step
 from core.services.judging import Outcome
-from core.statuses import MessageKind, Role, SkipReason
+from core.statuses import ImportStatus, MessageKind, Role, SkipReason
 from tests.factories import a_campaign, a_sender, a_template, an_audience, an_import, consenting, csv_of, launched
 from tests.integration.stack import JOBS, Stack
 from tests.integration.test_erasure import a_package
+from tests.integration.test_import_steering import desk_of, opened, upload
 
 NUMBERS = [f"+4917012345{n:03}" for n in range(10)]
 WHY = "the printed form named another company"
@@ -216,6 +218,35 @@ async def test_asking_waits_for_requests_that_are_out_and_the_next_ones_see_it(s
 
     assert (len(allowed), still_out, after) == (1, True, [])
     assert [each.reason for each in refused] == [SkipReason.INVALID]
+
+
+async def test_an_import_a_batch_and_the_one_who_asks_do_not_wait_for_each_other_in_a_ring(stack: Stack) -> None:
+    await an_import(stack, csv_of([{"phone": NUMBERS[0]}]))
+    (person,) = (await ids(stack)).values()
+    begun = await upload(stack, csv_of([consenting(NUMBERS[0])]))
+    request = SendRequest(uuid4(), person, "marketing", MessageKind.CAMPAIGN, "200000000000002")
+
+    async def batch() -> int:
+        async with gate.permits(stack.sessions, [request], keyring=stack.parts.keyring) as (allowed, _):
+            return len(allowed)
+
+    async with stack.sessions.begin() as session:
+        job = await imports.get(session, UUID(begun["id"]))
+        job.status = ImportStatus.RUNNING
+    with await opened(stack, job) as reading:
+        async with stack.sessions() as session:
+            chunk = await prepare_chunk(session, job, next(reading.chunks(10)), desk_of(stack, job), now=utc_now())
+            deciding = asyncio.create_task(batch())  # waits for the chunk, inside the gate
+            await asyncio.sleep(0.3)
+            asking = asyncio.create_task(asked(stack, "import", begun["id"]))  # waits for the batch
+            await asyncio.sleep(0.3)
+            sealed = await finish_chunk(session, chunk, desk_of(stack, job))
+            await session.commit()
+    allowed, wanted = await deciding, await asking
+    await finished(stack, wanted)
+
+    assert (sealed, allowed, await states(stack)) == (True, 1, {"0": "invalid"})
+    assert (await stack.client.get(f"/api/imports/{begun['id']}")).json()["status"] == "cancelled"
 
 
 async def test_a_crash_between_and_within_parts_gives_nobody_a_second_event(stack: Stack) -> None:
