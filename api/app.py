@@ -41,6 +41,7 @@ from api.hooks import HookController
 from api.import_approvals import ImportApprovalController
 from api.imports import ImportController
 from api.ingest import Ingest
+from api.invalidations import InvalidationController
 from api.links import LinkController
 from api.oversight import DraftController, IntegrityController, OversightController
 from api.privacy import PrivacyController, RequestController
@@ -102,6 +103,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     HookController,
     SourceController,
     OversightController,
+    InvalidationController,
     IntegrityController,
     DraftController,
     TemplateController,

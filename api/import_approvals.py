@@ -8,7 +8,7 @@ from litestar.params import FromPath, JSONBody
 from api.auth import CONSENT, AuthedRequest
 from api.import_shapes import ApprovalOut, FindingIn, ImportOut, RefusalIn, SampledOut
 from api.state import Db, Held, Now
-from core.services import imports, imports_approval, people
+from core.services import imports, imports_approval, imports_ending, people
 from core.statuses import ImportStatus
 
 
@@ -63,6 +63,6 @@ class ImportApprovalController(Controller):
         """End the import; of its rows the opt-outs count, and nothing else. Whoever brought it reads the reason."""
         job = await imports.get(session, import_id, lock=True)
         why = imports_approval.refusal(job, reason=data.reason, actor=request.user)
-        await imports.finish(session, job, ImportStatus.CANCELLED, error=why, keyring=parts.keyring, now=now)
+        await imports_ending.finish(session, job, ImportStatus.CANCELLED, error=why, keyring=parts.keyring, now=now)
         await people.note(session, request.user, "import.refused", "import", import_id)
         return ImportOut.of(job, parts.settings)

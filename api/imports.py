@@ -182,11 +182,11 @@ class ImportController(Controller):
     async def undo(
         self, import_id: FromPath[UUID], request: AuthedRequest, session: Db, parts: Held, now: Now
     ) -> ImportOut:
-        """Take back people, values and memberships the import brought, within 7 days of its end.
+        """Take back people, values, memberships and consents the import brought, within 7 days of its end.
 
-        What people said about consent stays, and so does whoever said something or was written to.
+        Nobody is messaged on its consents any more. Opt-outs stay, and whoever said something or was written to.
         """
-        job = await imports.undo(session, import_id, now=now)
+        job = await imports.undo(session, import_id, actor=request.user, keyring=parts.keyring, now=now)
         await people.note(session, request.user, "import.undone", "import", import_id)
         return ImportOut.of(job, parts.settings)
 

@@ -12,6 +12,7 @@ from uuid import UUID
 import typer
 
 from cli.access_commands import keys, users
+from cli.consent_commands import consents_group
 from cli.import_commands import VouchAs, imports_group
 from cli.options import ApiKey
 from core.errors import AppError, SettingsError
@@ -36,6 +37,7 @@ GROUPS = {
     "imports": imports_group,
     "lake": lake,
     "contacts": contacts,
+    "consents": consents_group,
     "messages": messages,
     "webhooks": webhooks,
     "audit": audit,

@@ -266,6 +266,14 @@ class WorkStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class InvalidationKind(StrEnum):
+    """What turned out bad, so that every consent that rests on it is made invalid."""
+
+    IMPORT = "import"
+    NOTICE = "notice"
+    COLLECTION_POINT = "collection_point"
+
+
 class WebhookStatus(StrEnum):
     """A raw webhook body: waiting for the worker, folded into rows, or set aside with a reason."""
 

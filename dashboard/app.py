@@ -47,6 +47,7 @@ PAGES: tuple[tuple[str, str, str, set[Role], bool], ...] = (
     ("Compliance", "holds", "On hold", {R.ADMIN, R.COMPLIANCE}, True),
     ("Compliance", "data_requests", "Requests", {R.ADMIN, R.COMPLIANCE}, True),
     ("Compliance", "registry", "Notices and purposes", COMPLIANCE, True),
+    ("Compliance", "invalidations", "Invalid consents", COMPLIANCE, True),
     ("Compliance", "audit_log", "Who did what", COMPLIANCE, True),
     ("Operations", "webhooks", "Webhooks we receive", EVERYBODY_BUT_AUDITOR, True),
     ("Operations", "hooks", "Webhooks we send", {R.ADMIN, R.MARKETER, R.ANALYST}, True),

@@ -39,6 +39,19 @@ class OversightClient(PeopleClient):
     def notices(self) -> list[p.Notice]:
         return self._get("/api/notices", Page[p.Notice]).items
 
+    def invalidation_preview(self, kind: str, target: str) -> p.InvalidationPreview:
+        return self._get("/api/invalidations/preview", p.InvalidationPreview, kind=kind, target=target)
+
+    def invalidate(self, kind: str, target: str, reason: str, key: str) -> p.Invalidation:
+        body: Json = {"kind": kind, "target": target, "reason": reason}
+        return self._post("/api/invalidations", p.Invalidation, body, key)
+
+    def invalidation(self, invalidation_id: str) -> p.Invalidation:
+        return self._get(f"/api/invalidations/{invalidation_id}", p.Invalidation)
+
+    def invalidations(self, *, cursor: str = "", limit: int = 20) -> Page[p.Invalidation]:
+        return self._get("/api/invalidations", Page[p.Invalidation], limit=limit, cursor=cursor)
+
     def drafts(self) -> list[p.Draft]:
         return self._get("/api/registry-drafts", Page[p.Draft]).items
 

@@ -101,6 +101,42 @@ class Notice(Struct):
     withdrawal_info: str
     effective_from: datetime
     effective_to: datetime | None = None
+    invalid_at: datetime | None = None
+
+
+class InvalidationPreview(Struct):
+    """Whom it would reach; the last five but `messages` add up to `people`."""
+
+    kind: str
+    target: str
+    people: int
+    in_force: int
+    waiting: int
+    expired: int
+    elsewhere: int
+    ended: int
+    messages: int
+
+
+class Invalidation(Struct):
+    """Consents being made invalid; `people` is null until they are counted."""
+
+    id: str
+    kind: str
+    target: str
+    reason: str
+    status: str
+    people: int | None
+    people_done: int
+    invalid: int
+    kept: int
+    ended: int
+    besides: int
+    messages: int
+    created_at: datetime
+    finished_at: datetime | None = None
+    name: str | None = None
+    asked_by: str | None = None
 
 
 class Draft(Struct):

@@ -187,7 +187,11 @@ CONSENT_REASONS = {
     "import": "an import",
     "restriction": "a restriction the person asked for",
     "erasure": "an erasure",
+    "invalid_import": "the import turned out bad",
+    "invalid_notice": "the notice turned out defective",
+    "invalid_point": "the place where they agreed turned out bad",
 }
+INVALIDATED = {"import": "Import", "notice": "Notice", "collection_point": "Place where they agreed"}
 
 # What the log's entries are about.
 OBJECTS = {
@@ -196,6 +200,7 @@ OBJECTS = {
     "data_request": "Request",
     "export": "Audit package",
     "hook": "Webhook to",
+    "invalidation": "Invalid consents",
     "media": "File",
     "rates": "Rate card",
     "reply_text": "Wording",

@@ -17,7 +17,7 @@ from core.consent.registry import load_registry
 from core.errors import RuleViolation
 from core.models import Import
 from core.queue import transaction
-from core.services import attributes, imports, imports_approval
+from core.services import attributes, imports, imports_approval, imports_ending
 from core.services.imports_columns import Options
 from core.services.imports_reading import Reading, read
 from core.services.imports_recording import CHUNK, Check, Desk
@@ -169,7 +169,7 @@ async def _finish(parts: Parts, import_id: UUID, status: ImportStatus, error: st
     async with parts.sessions.begin() as session:
         job = await imports.get(session, import_id, lock=True)
         if job.status is ImportStatus.RUNNING:  # whoever cancelled it meanwhile is right
-            await imports.finish(session, job, status, error=error, keyring=parts.keyring, now=utc_now())
+            await imports_ending.finish(session, job, status, error=error, keyring=parts.keyring, now=utc_now())
 
 
 async def _undo(parts: Parts, import_id: UUID) -> int:

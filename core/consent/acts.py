@@ -163,7 +163,8 @@ def clock_flags(act: Act, received_at: datetime) -> list[str]:
 
 def grade_of(act: Act, notice: Notice | None, flags: list[str], asked_elsewhere: bool) -> Grade:
     """How well a grant is proven; `asked_elsewhere`: it confirms a request captured outside the account."""
-    complete = notice is not None and act.method is not None and bool(act.collection_point) and bool(act.evidence)
+    is_shown = notice is not None and notice.invalid_at is None  # a defective notice proves nothing
+    complete = is_shown and act.method is not None and bool(act.collection_point) and bool(act.evidence)
     if not complete:
         grade = Grade.E
     elif act.source == WEBHOOK and act.method in _IN_ACCOUNT:

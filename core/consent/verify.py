@@ -32,6 +32,7 @@ except ImportError:
 POSITIVE, ENDING = {"GRANTED", "CONFIRMED", "REAFFIRMED"}, {"TENURE_CLOSED", "ERASED"}
 NEGATIVE = {"WITHDRAWN", "OBJECTED", "DECLINED", "META_STOPPED", "SUPPRESSED"}
 REVOKING = NEGATIVE | ENDING | {"EXPIRED", "INVALIDATED"}
+TARGETS = ("notice_id", "import_batch", "collection_point", "grant_id")
 PERSON, TOLERANCE, TTL = ("data_subject", "guardian"), timedelta(seconds=120), timedelta(hours=48)
 CORES = "ledger/cores.ndjson"
 ROWS = (
@@ -46,15 +47,15 @@ canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii
 # tells whether it is canonical and what it says, several times faster than reading and writing it. What follows from
 # an event is in its Facts; the other keys only prove.
 PROVING = {
-    *("actor_ref", "channel", "collection_point", "consent_kind", "controller_id", "evidence_kinds", "jurisdiction"),
+    *("actor_ref", "channel", "consent_kind", "controller_id", "evidence_kinds", "jurisdiction"),
     *("language", "lawful_basis", "policy_hash", "reason", "rule_id", "schema", "source_event_ref", "tenant_id"),
     "withdrawal_info",
 }
 Facts = namedtuple(
     "Facts",
-    "actor_type clock_flags event_id event_type evidence_commit expires_at grade kept method min_grade next_state"
-    " notice_hash notice_id occurred_at prev prev_state purpose received_at recorded_at refs sender_scope seq source"
-    " subject_event_no subject_id",
+    "actor_type clock_flags collection_point event_id event_type evidence_commit expires_at grade kept method"
+    " min_grade next_state notice_hash notice_id occurred_at prev prev_state purpose received_at recorded_at refs"
+    " sender_scope seq source subject_event_no subject_id",
 )
 
 
@@ -80,7 +81,8 @@ class Event(
     namedtuple(
         "Event",
         "seq number event_id evidence_commit at received_at recorded_at expires_at notice_id refs"
-        " actor_type event_type grade kept method min_grade next_state prev_state purpose sender_scope source",
+        " actor_type collection_point event_type grade kept method min_grade next_state prev_state purpose"
+        " sender_scope source",
     )
 ):
     """What decides, as text, empty where nothing was said; `at` is the instant it counts from."""
@@ -103,7 +105,11 @@ class Event(
         return (self.grade, 0, -number) if self.event_type == "REAFFIRMED" else (self.grade, 1, number)
 
     def names(self) -> dict[str, str]:
-        return {**json.loads(self.refs or "{}"), "notice_id": self.notice_id, "grant_id": self.event_id}
+        named = {"notice_id": self.notice_id, "grant_id": self.event_id, "collection_point": self.collection_point}
+        return {**json.loads(self.refs or "{}"), **named}
+
+    def is_persons(self) -> bool:
+        return self.actor_type in PERSON and (self.grade <= "B" or self.event_type != "GRANTED")
 
 
 def own(core: Facts) -> tuple[str, ...]:
@@ -134,10 +140,11 @@ def covers(scope: str, purpose: str) -> bool:
 class Track:
     """One purpose, or one scope, of one person, replayed from the sealed events alone."""
 
-    __slots__ = ("closed", "ended", "grants", "negatives", "request", "standing")
+    __slots__ = ("closed", "ended", "grants", "lapsed", "negatives", "request", "standing")
 
     def __init__(self, wider: Iterable["Track"]) -> None:
         self.grants: list[Event] = []
+        self.lapsed: list[Event] = []  # their time was over
         self.negatives: dict[tuple[str, str], Event] = {}  # the latest of each clock
         self.standing: Event | None = None  # the best grant that outlived all of these
         self.request: Event | None = None
@@ -153,9 +160,11 @@ class Track:
         self.negatives[event.clock] = event if known is None or event.at > known.at else known
         self.keep(self.grants)
 
+    def alive(self, grants: list[Event]) -> list[Event]:
+        return [grant for grant in grants if all(map(grant.beats, self.negatives.values()))]
+
     def keep(self, grants: list[Event]) -> None:
-        alive = [grant for grant in grants if all(map(grant.beats, self.negatives.values()))]
-        self.grants, self.standing = grants, min(alive, key=Event.preference, default=None)
+        self.grants, self.standing = grants, min(self.alive(grants), key=Event.preference, default=None)
 
     def state(self) -> str:
         if self.closed or self.standing:
@@ -167,7 +176,9 @@ class Track:
         if before == "closed" or not "A" <= event.grade <= min(event.min_grade, "C"):
             return
         if event.expires_at <= event.received_at:
-            self.ended = "expired" if before == "none" else self.ended
+            if before == "none":
+                self.ended = "expired"
+                self.lapsed.append(event)
         elif not all(map(event.beats, self.negatives.values())):
             return
         elif event.event_type == "CONFIRMED" and (late or before in ("none", "invalid")):
@@ -192,16 +203,29 @@ class Track:
         elif kind == "EXPIRED" and asked and event.is_after(asked, TTL):
             self.request = None
         elif kind == "EXPIRED":
+            self.lapsed += [grant for grant in self.grants if grant.expires_at <= event.at]
             self.keep([grant for grant in self.grants if grant.expires_at > event.at])
             ended = "expired" if had else ended
-        elif kind == "INVALIDATED":
-            refs = json.loads(event.refs or "{}")
-            named = {key: refs[key] for key in ("notice_id", "import_batch", "grant_id") if key in refs}.items()
-            left = [grant for grant in self.grants if not named <= grant.names().items()]
-            if len(left) < len(self.grants) or not named:
-                self.keep(left)
-                self.request, ended = None, "invalid"
+        elif kind == "INVALIDATED" and self.state() != "withdrawn":
+            ended = self.invalidate(event)
         self.ended = self.ended if self.standing else ended
+
+    def invalidate(self, event: Event) -> str:
+        """Ends what rests on the thing that the event names, or everything; the word for what is left."""
+        refs, had, before = json.loads(event.refs or "{}"), self.standing, self.state()
+        named = {key: refs[key] for key in TARGETS if key in refs}.items()
+        resting = [*self.alive(self.grants), *([] if had else self.lapsed), *([self.request] if self.request else [])]
+        meant = [each for each in resting if named <= each.names().items()]
+        if named and not meant:
+            return self.ended
+        left = [grant for grant in self.grants if grant not in meant]
+        self.lapsed = [grant for grant in self.lapsed if grant not in meant]
+        self.keep([grant for grant in left if grant.is_persons()] if had in meant else left)
+        over = had in meant or self.request in meant or (before == "expired" and not self.lapsed)
+        self.request = None if self.request in meant else self.request
+        if self.standing or not (over or not named):
+            return self.ended
+        return "withdrawn" if self.negatives else "invalid"
 
 
 class Person(dict[str, Track]):

@@ -17,21 +17,24 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
-from core.consent.state import EventType
+from core.consent import gate
+from core.consent.imports import ImportOutcome
 from core.db import Sessions
 from core.errors import Conflict, NotFound, RuleViolation
 from core.keys import Keyring
 from core.models import Import, ImportRow
-from core.services import audiences, consents, imports_approval
+from core.services import audiences, imports_approval, imports_ending, invalidations
 from core.services.imports_approval import Need
 from core.services.imports_columns import HEADERS, Options
 from core.services.imports_rows import ZONE_FIELD
 from core.services.paging import Page, page
 from core.services.people import Actor
 from core.settings import Settings
-from core.statuses import AudienceKind, ImportStatus
+from core.statuses import AudienceKind, ImportStatus, InvalidationKind
 
 TAKEN_BACK_FOR = timedelta(days=7)
+BRINGS_CONSENT = (ImportOutcome.ACCEPTED, ImportOutcome.EXPIRED_ON_ARRIVAL)
+UNDONE = "The import was undone"
 FINISHED = (ImportStatus.DONE, ImportStatus.FAILED, ImportStatus.CANCELLED)
 _AT_WORK = (ImportStatus.WAITING, ImportStatus.RUNNING)
 
@@ -237,30 +240,16 @@ async def cancel(session: AsyncSession, import_id: UUID, *, keyring: Keyring, no
     """Leave the rest of the file out; what was recorded stays. Raises Conflict when it has ended."""
     open_ones = (*_AT_WORK, ImportStatus.PAUSED, ImportStatus.CHECKED, ImportStatus.AWAITING)
     job = await _in(session, import_id, open_ones, "the import has ended already")
-    await finish(session, job, ImportStatus.CANCELLED, keyring=keyring, now=now)
+    await imports_ending.finish(session, job, ImportStatus.CANCELLED, keyring=keyring, now=now)
     return job
 
 
-async def finish(
-    session: AsyncSession,
-    job: Import,
-    status: ImportStatus,
-    *,
-    keyring: Keyring,
-    now: datetime,
-    error: str | None = None,
-) -> None:
-    """End an import; what was recorded of its file, be it the opt-outs alone, is summed up in the ledger."""
-    job.status, job.error, job.finished_at = status, error, now
-    if not job.rows_done or (job.dry_run and not job.outs_recorded):
-        return
-    refs = await imports_approval.batch_refs(session, job)
-    source_key, batch = str(job.id), EventType.IMPORT_BATCH
-    await consents.record_system(session, batch, source_key=source_key, refs=refs, keyring=keyring, now=now)
+async def undo(session: AsyncSession, import_id: UUID, *, actor: Actor, keyring: Keyring, now: datetime) -> Import:
+    """Take back what the import did to people, and the consents it brought; raises Conflict when it is too late.
 
-
-async def undo(session: AsyncSession, import_id: UUID, *, now: datetime) -> Import:
-    """Take back what the import did to people, not what they said; raises Conflict when it is too late."""
+    Opt-outs stay, and what people said themselves.
+    """
+    await gate.shut(session)  # as `invalidations.ask` does, before the import's lock
     job = await _in(session, import_id, FINISHED, "only an import that has ended can be undone, and once")
     if job.dry_run:
         raise Conflict("this import was only checked: there is nothing to undo")
@@ -268,6 +257,16 @@ async def undo(session: AsyncSession, import_id: UUID, *, now: datetime) -> Impo
     if until is None or now > until:
         raise Conflict(f"an import can be undone for {TAKEN_BACK_FOR.days} days after its end")
     job.status, job.undone = ImportStatus.UNDOING, {}
+    if any(job.verdicts.get(verdict) for verdict in BRINGS_CONSENT):
+        await invalidations.ask_once(
+            session,
+            kind=InvalidationKind.IMPORT,
+            target=str(import_id),
+            reason=UNDONE,
+            actor=actor,
+            keyring=keyring,
+            now=now,
+        )
     queue.ring_after_commit(session, queue.RUN_IMPORT, import_id)
     return job
 
@@ -335,7 +334,8 @@ async def undo_some(session: AsyncSession, job: Import, *, limit: int = 2_000) -
     """Take back a part of an import that is being undone; whether there is more.
 
     Memberships it added end, values it changed go back to what they were unless somebody changed them since, people
-    it made are removed. Who said something about consent or was written to stays, nameless; the ledger is untouched.
+    it made are removed. Who said something about consent or was written to stays, nameless; the consents it brought are
+    made invalid beside this.
     """
     members = await session.execute(
         text(

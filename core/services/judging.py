@@ -81,9 +81,13 @@ class Decided:
 
 
 def _suppresses(event: Event, change: Change) -> bool:
-    """Withdrawals and erasures that took effect reach every contact that ever has the address."""
+    """Withdrawals and erasures that took effect reach every contact that ever has the address.
+
+    So does a withdrawal that counts again, since the grant that outlived it turned out invalid.
+    """
     is_persons = (event.event_type in NEGATIVE and event.event_type is not EventType.SUPPRESSED) or (
         event.event_type is EventType.ERASED
+        or (event.event_type is EventType.INVALIDATED and change.after is State.WITHDRAWN)
     )
     return is_persons and not change.kept and change.rule not in ("superseded", "unlisted", "25")
 

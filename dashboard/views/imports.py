@@ -5,6 +5,7 @@ from typing import Literal
 import streamlit as st
 
 from core.settings import get_settings
+from core.statuses import Role
 from dashboard import controls, format, import_form, import_report, markup, session, words
 from dashboard.payloads import Import, Json
 
@@ -81,7 +82,8 @@ def _controls(work: Import, zone: str) -> None:
         with st.popover("Undo this import", key="undo_open"):
             st.caption(
                 "People it brought are removed, values it changed go back, and it leaves its audience. "
-                "What people said about consent stays, above all opt-outs; so does everybody who was written to. "
+                "The consents it brought become invalid, so that nobody is messaged on them; opt-outs stay, and so "
+                "does everybody who was written to. "
                 f"Possible until {format.instant(work.undo_until, zone)}."
             )
             if st.button("Undo it", key="undo_import", type="primary"):
@@ -92,7 +94,8 @@ def _controls(work: Import, zone: str) -> None:
             f"Undone: {format.count(taken.get('removed', 0))} people removed, "
             f"{format.count(taken.get('restored', 0))} put back as they were, "
             f"{format.count(taken.get('memberships', 0))} taken off the audience. "
-            f"{format.count(taken.get('kept', 0))} stay, because of what they said or were sent."
+            f"{format.count(taken.get('kept', 0))} stay, because of what they said or were sent. "
+            "Nobody is messaged on the consents it brought."
         )
 
 
@@ -117,6 +120,13 @@ def _progress(import_id: str, zone: str) -> None:
         import_report.verdicts(work)
         import_report.claims(work)
         _rejects(work)
+        if session.role() in (Role.COMPLIANCE, Role.ADMIN) and work.verdicts.get("accepted") and not work.dry_run:
+            st.page_link(
+                "views/invalidations.py",
+                label="It was forged or bought: make its consents invalid",
+                icon=":material/gavel:",
+                query_params={"import": work.id},
+            )
         if work.status != st.session_state.get("import_status"):
             st.session_state["import_status"] = work.status  # starts and stops the clock
             st.rerun()

@@ -243,7 +243,7 @@ async def test_a_cancelled_import_keeps_what_it_did_until_it_is_undone(stack: St
     await act(stack, job, "undo", 409)
 
 
-async def test_undoing_takes_back_people_and_values_but_never_what_somebody_said(stack: Stack) -> None:
+async def test_undoing_takes_back_people_values_and_consents_but_never_an_opt_out(stack: Stack) -> None:
     first = [
         {"phone": "+4917012345600", "name": "Ana", "city": "Bonn", "tier": "gold"},
         {"phone": "+4917012345601", "name": "Ben", "city": "Kiel", "tier": "gold"},
@@ -279,9 +279,9 @@ async def test_undoing_takes_back_people_and_values_but_never_what_somebody_said
         states = text("SELECT purpose, state FROM consent_state WHERE contact_id = :id")
         said = {n: (await session.execute(states, {"id": found[f"+491701234560{n}"].id})).all() for n in range(4)}
     assert [[tuple(row) for row in said[n]] for n in range(4)] == [
-        [("marketing", "subscribed")],
+        [("marketing", "invalid")],
         [("marketing.*", "withdrawn")],
-        [("marketing", "subscribed")],
+        [("marketing", "invalid")],
         [("marketing.*", "withdrawn")],
     ]
 
