@@ -38,8 +38,10 @@ from api.form_pages import FormPageController
 from api.forms import FormController
 from api.health import HealthController
 from api.hooks import HookController
+from api.import_approvals import ImportApprovalController
 from api.imports import ImportController
 from api.ingest import Ingest
+from api.invalidations import InvalidationController
 from api.links import LinkController
 from api.oversight import DraftController, IntegrityController, OversightController
 from api.privacy import PrivacyController, RequestController
@@ -86,6 +88,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     AttributeController,
     PrivacyController,
     RequestController,
+    ImportApprovalController,
     ImportController,
     AudienceController,
     ConsentController,
@@ -100,6 +103,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     HookController,
     SourceController,
     OversightController,
+    InvalidationController,
     IntegrityController,
     DraftController,
     TemplateController,

@@ -89,6 +89,7 @@ class NoticeOut(Struct):
     content_hash: str
     effective_from: datetime
     effective_to: datetime | None
+    invalid_at: datetime | None  # found defective: no consent rests on it any more
 
     @classmethod
     def of(cls, notice: Notice) -> Self:
@@ -104,6 +105,7 @@ class NoticeOut(Struct):
             notice.content_hash,
             notice.effective_from,
             notice.effective_to,
+            notice.invalid_at,
         )
 
 

@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.state import Held, worker_alive
 from core.clock import utc_now
+from core.consent import ledger
 from core.services import progress, recovery
 
 
@@ -33,15 +34,17 @@ class HealthController(Controller):
         """Database, queue, worker, ledger and campaigns; 503 when the database or the queue is away.
 
         `campaigns` is `late` when a scheduled one has not begun a minute after its time.
-        `ledger` is `restored` when the database has another one than was signed last: then marketing waits.
+        `ledger` is `restored` when the database has another one than was signed last: then marketing waits. It is
+        `unsigned` when nobody signed it for ten minutes; after an hour marketing waits for that too.
         """
         checks: dict[str, str] = {}
         try:
             async with parts.sessions() as session:
                 wrong = await recovery.differs(session, parts.keyring.witness.latest())
                 is_forked = wrong is not None or await recovery.open_fork(session) is not None
+                unsigned = await ledger.unsigned_since(session, before=utc_now() - ledger.UNSIGNED_ALARM)
                 is_late = await progress.any_late(session, utc_now())
-            checks |= {"postgres": "ok", "ledger": "restored" if is_forked else "ok"}
+            checks |= {"postgres": "ok", "ledger": "restored" if is_forked else "unsigned" if unsigned else "ok"}
             checks["campaigns"] = "late" if is_late else "ok"
         except (SQLAlchemyError, OSError):
             checks |= {"postgres": "away", "ledger": "unknown", "campaigns": "unknown"}

@@ -4,34 +4,45 @@ import hashlib
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.datastructures import UploadFile
-from litestar.params import FromPath, MultipartBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, MultipartBody, QueryParameter
 from litestar.response import Stream
-from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.auth import MARKETING, READ_PEOPLE, AuthedRequest
 from api.downloads import csv_stream, line
 from api.idempotency import once
+from api.import_shapes import (
+    ConfirmIn,
+    FormatOut,
+    ImportIn,
+    ImportOut,
+    ImportRowOut,
+    OptionsIn,
+    PreviewOut,
+    PreviewRowOut,
+    StatementOut,
+    WhyOut,
+)
 from api.paging import Cursor, Limit, PageOut
 from api.sentences import decoding_error
 from api.state import Db, Held, Now, Parts
 from core import tabular
 from core.consent.registry import load_registry
 from core.errors import AppError, RuleViolation
-from core.models import Import, ImportRow
-from core.services import attributes, audiences, imports, people
+from core.models import Import
+from core.services import attributes, audiences, imports, imports_approval, people
+from core.services.imports_approval import STATEMENT, STATEMENT_TEXT, Attestation
 from core.services.imports_columns import HEADERS, VERDICT_COLUMNS, Options, checked_zone, mapped_columns
 from core.services.imports_reading import preview
 from core.services.imports_recording import DOWNLOADED
-from core.services.imports_rows import LEFT_OUT, Row, Value
-from core.shapes import COUNTRY
-from core.statuses import AudienceKind, ImportStatus, MergePolicy
+from core.services.people import Actor
+from core.statuses import AudienceKind, ImportStatus
 from core.tabular import Format
 
 MOST_BYTES = 2 << 30
@@ -39,153 +50,27 @@ PREVIEWED = 20  # rows
 MOST_REASONS = 20
 
 
-class OptionsIn(Struct, forbid_unknown_fields=True):
-    """How to read the file and where its people go.
-
-    `columns` maps our fields to the file's columns; an empty name leaves a field out. `zone` is for times written
-    without one, `region` for numbers written without a prefix, `encoding` (such as gb18030) for text whose bytes are
-    taken for another. `dry_run` gives every row its verdict and writes nothing; confirm the import afterwards.
-    """
-
-    region: Annotated[str, msgspec.Meta(pattern=COUNTRY)] | None = None
-    columns: dict[str, str] = msgspec.field(default_factory=dict)
-    zone: Annotated[str, msgspec.Meta(max_length=64)] | None = None
-    encoding: Annotated[str, msgspec.Meta(max_length=20)] | None = None
-    merge: MergePolicy = MergePolicy.FILL
-    dry_run: bool = False
-    audience_id: UUID | None = None
-    audience_name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
-
-
-class ImportIn(Struct):
-    file: UploadFile
-    options: str = "{}"
-
-
-class FormatOut(Struct):
-    """What the file is; encoding and delimiter are of text only."""
-
-    kind: str
-    encoding: str | None
-    delimiter: str | None
-
-    @classmethod
-    def of(cls, form: Format) -> Self:
-        return cls(form.kind, form.encoding or None, form.delimiter or None)
-
-
-class PreviewRowOut(Struct):
-    """A row as it would be read: its number in E.164, or what is wrong with it; `mended` names repairs."""
-
-    row_number: int
-    phone: str | None
-    country: str | None
-    action: str | None
-    occurred_at: datetime | None
-    problem: str | None
-    mended: list[str]
-    values: dict[str, str]
-    attributes: dict[str, Value]
-
-    @classmethod
-    def of(cls, row: Row, mended: tuple[str, ...]) -> Self:
-        return cls(
-            row.number,
-            row.e164 or None,
-            row.country or None,
-            row.action or None,
-            row.occurred_at,
-            row.problem or row.remark,
-            [each for each in mended if each != LEFT_OUT],
-            row.values,
-            row.attributes,
-        )
-
-
-class PreviewOut(Struct):
-    format: FormatOut
-    header: list[str]
-    fields: list[str]  # what a column can be mapped to
-    columns: dict[str, str]  # our field → the file's column, as named or suggested
-    rows: list[PreviewRowOut]  # empty until a column holds phone numbers
-
-
-class ImportOut(Struct):
-    id: UUID
-    filename: str
-    bytes: int
-    sha256: str
-    status: ImportStatus
-    dry_run: bool
-    error: str | None
-    rows_read: int
-    rows_total: int | None
-    rows_done: int
-    verdicts: dict[str, int]
-    notes: dict[str, int]
-    options: dict[str, Any]
-    created_at: datetime
-    finished_at: datetime | None
-    undo_until: datetime | None
-    undone: dict[str, int] | None
-
-    @classmethod
-    def of(cls, job: Import) -> Self:
-        return cls(
-            id=job.id,
-            filename=job.filename,
-            bytes=job.bytes,
-            sha256=job.sha256,
-            status=job.status,
-            dry_run=job.dry_run,
-            error=job.error,
-            rows_read=job.rows_read,
-            rows_total=job.rows_total,
-            rows_done=job.rows_done,
-            verdicts=job.verdicts,
-            notes=job.notes,
-            options=job.options,
-            created_at=job.created_at,
-            finished_at=job.finished_at,
-            undo_until=imports.undo_until(job),
-            undone=job.undone,
-        )
-
-
-class ImportRowOut(Struct):
-    row_number: int
-    verdict: str
-    reason: str | None
-    contact_id: UUID | None
-    raw: dict[str, Any] | None
-
-    @classmethod
-    def of(cls, row: ImportRow) -> Self:
-        return cls(row.row_number, row.verdict, row.reason, row.contact_id, row.raw)
-
-
-class WhyOut(Struct):
-    """A reason for which rows were not used as they came: how many, and the first of them."""
-
-    verdict: str
-    reason: str | None
-    rows: int
-    first_row: int
-
-    @classmethod
-    def of(cls, why: imports.Why) -> Self:
-        return cls(why.verdict, why.reason, why.rows, why.first_row)
-
-
 class ImportController(Controller):
     path = "/imports"
     tags = ("Imports",)
 
     @get(guards=[READ_PEOPLE])
-    async def list_imports(self, session: Db, limit: Limit = 50, cursor: Cursor = None) -> PageOut[ImportOut]:
-        """Newest first."""
-        found = await imports.list_page(session, limit=limit, cursor=cursor)
-        return PageOut([ImportOut.of(job) for job in found.items], found.next)
+    async def list_imports(
+        self,
+        session: Db,
+        parts: Held,
+        status: FromQuery[ImportStatus | None] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> PageOut[ImportOut]:
+        """Newest first, all or those of one status: `awaiting` are those that wait for a second person."""
+        found = await imports.list_page(session, status=status, limit=limit, cursor=cursor)
+        return PageOut([ImportOut.of(job, parts.settings) for job in found.items], found.next)
+
+    @get("/statement", guards=[READ_PEOPLE])
+    async def statement(self) -> StatementOut:
+        """What you say with `attestation`."""
+        return StatementOut(STATEMENT, STATEMENT_TEXT)
 
     @post("/preview", guards=[MARKETING], request_max_body_size=MOST_BYTES, status_code=200)
     async def preview(self, data: MultipartBody[ImportIn], parts: Held, session: Db, now: Now) -> PreviewOut:
@@ -212,14 +97,15 @@ class ImportController(Controller):
 
     @post(guards=[MARKETING], request_max_body_size=MOST_BYTES)
     async def upload(
-        self,
-        data: MultipartBody[ImportIn],
-        request: AuthedRequest,
-        parts: Held,
-        session: Db,
+        self, data: MultipartBody[ImportIn], request: AuthedRequest, parts: Held, session: Db, now: Now
     ) -> Response[ImportOut]:
-        """Take in a CSV, TSV, XLSX or Parquet file; a worker gives every row its verdict."""
+        """Take in a CSV, TSV, XLSX or Parquet file; a worker gives every row its verdict.
+
+        Opt-ins are recorded once somebody vouches for them (`attestation`), and many of them once a second person
+        has approved; until then the file is only checked.
+        """
         options = _options(data)
+        said = await _attested(session, options.attestation, request.user, now)
 
         async def make() -> ImportOut:
             import_id = uuid4()
@@ -239,56 +125,70 @@ class ImportController(Controller):
                     audience_name=options.audience_name,
                     dry_run=options.dry_run,
                     created_by=request.user.user_id,
+                    attestation=said,
                 )
             except AppError:
                 path.unlink()
                 raise
             await people.note(session, request.user, "import.uploaded", "import", job.id)
-            return ImportOut.of(job)
+            return ImportOut.of(job, parts.settings)
 
         return await once(request, session, ImportOut, make, digest=await _digest(data))
 
     @get("/{import_id:uuid}", guards=[READ_PEOPLE])
-    async def read(self, import_id: FromPath[UUID], session: Db) -> ImportOut:
+    async def read(self, import_id: FromPath[UUID], session: Db, parts: Held) -> ImportOut:
         """Progress, and the verdicts so far; at the end they add up to the rows."""
-        return ImportOut.of(await imports.get(session, import_id))
+        return ImportOut.of(await imports.get(session, import_id), parts.settings)
 
     @post("/{import_id:uuid}/confirm", guards=[MARKETING], status_code=200)
-    async def confirm(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db) -> ImportOut:
-        """Import for real what was checked."""
-        job = await imports.confirm(session, import_id)
+    async def confirm(
+        self,
+        import_id: FromPath[UUID],
+        request: AuthedRequest,
+        session: Db,
+        parts: Held,
+        now: Now,
+        data: JSONBody[ConfirmIn | None] = None,
+    ) -> ImportOut:
+        """Import for real what was checked; many opt-ins wait for a second person first."""
+        said = await _attested(session, data.attestation if data else None, request.user, now)
+        job = await imports.confirm(session, import_id, attestation=said, settings=parts.settings)
         await people.note(session, request.user, "import.confirmed", "import", import_id)
-        return ImportOut.of(job)
+        return ImportOut.of(job, parts.settings)
 
     @post("/{import_id:uuid}/pause", guards=[MARKETING], status_code=200)
-    async def pause(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db) -> ImportOut:
+    async def pause(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db, parts: Held) -> ImportOut:
         """Stop after the rows in hand; what was recorded stays, and `resume` goes on behind it."""
         job = await imports.pause(session, import_id)
         await people.note(session, request.user, "import.paused", "import", import_id)
-        return ImportOut.of(job)
+        return ImportOut.of(job, parts.settings)
 
     @post("/{import_id:uuid}/resume", guards=[MARKETING], status_code=200)
-    async def resume(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db) -> ImportOut:
+    async def resume(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db, parts: Held) -> ImportOut:
         job = await imports.resume(session, import_id)
         await people.note(session, request.user, "import.resumed", "import", import_id)
-        return ImportOut.of(job)
+        return ImportOut.of(job, parts.settings)
 
     @post("/{import_id:uuid}/cancel", guards=[MARKETING], status_code=200)
-    async def cancel(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now) -> ImportOut:
+    async def cancel(
+        self, import_id: FromPath[UUID], request: AuthedRequest, session: Db, parts: Held, now: Now
+    ) -> ImportOut:
         """Leave the rest of the file out; what was recorded stays until it is undone."""
-        job = await imports.cancel(session, import_id, now=now)
+        job = await imports.cancel(session, import_id, keyring=parts.keyring, now=now)
         await people.note(session, request.user, "import.cancelled", "import", import_id)
-        return ImportOut.of(job)
+        return ImportOut.of(job, parts.settings)
 
     @post("/{import_id:uuid}/undo", guards=[MARKETING], status_code=200)
-    async def undo(self, import_id: FromPath[UUID], request: AuthedRequest, session: Db, now: Now) -> ImportOut:
-        """Take back people, values and memberships the import brought, within 7 days of its end.
+    async def undo(
+        self, import_id: FromPath[UUID], request: AuthedRequest, session: Db, parts: Held, now: Now
+    ) -> ImportOut:
+        """Take back people, values, memberships and consents the import brought, within 7 days of its end.
 
-        What people said about consent stays, and so does whoever said something or was written to.
+        Nobody is messaged on its consents any more. Opt-outs stay, and whoever said something or was written to.
         """
-        job = await imports.undo(session, import_id, now=now)
+        job = await imports.undo(session, import_id, actor=request.user, keyring=parts.keyring, now=now)
         await people.note(session, request.user, "import.undone", "import", import_id)
-        return ImportOut.of(job)
+        return ImportOut.of(job, parts.settings)
 
     @get("/{import_id:uuid}/rows", guards=[READ_PEOPLE])
     async def rows(
@@ -314,6 +214,12 @@ class ImportController(Controller):
         job = await imports.get(session, import_id)
         await people.note(session, request.user, "import.rejects_downloaded", "import", job.id)
         return csv_stream(f"rejects-{import_id}", _rejects(parts, job))
+
+
+async def _attested(
+    session: AsyncSession, said: Attestation | None, actor: Actor, now: datetime
+) -> dict[str, Any] | None:
+    return None if said is None else await imports_approval.attested(session, said, actor, now=now)
 
 
 async def _digest(data: ImportIn) -> str:
@@ -367,7 +273,7 @@ async def _audience(session: AsyncSession, options: OptionsIn) -> UUID | None:
 async def _rejects(parts: Parts, job: Import) -> AsyncIterator[str]:
     """CSV text under the file's own column names, a page of rows at a time."""
     async with parts.sessions() as session:
-        columns = await imports.columns_of_rejects(session, job.id)
+        columns = await imports.columns_of_rejects(session, job.id, verdicts=DOWNLOADED)
     theirs: dict[str, str] = job.options.get("columns", {})
     yield line([*VERDICT_COLUMNS, *(theirs.get(name, name) for name in columns)])
     for verdict in DOWNLOADED:

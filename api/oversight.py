@@ -13,6 +13,7 @@ from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
 from api.state import Db, Held, Now
 from core import queue
+from core.consent import ledger
 from core.errors import RuleViolation
 from core.models import AuditEntry, LedgerAnchor, LedgerCheck, LedgerFork, RegistryDraft
 from core.services import drafts, integrity, oversight, people, recovery
@@ -85,11 +86,15 @@ class ForkOut(Struct):
 
 
 class IntegrityOut(Struct):
-    """`fork` is null while the ledger is the one that was signed last; while it is not, marketing waits."""
+    """`fork` is null while the ledger is the one that was signed last; while it is not, marketing waits.
+
+    `unsigned_since` is null unless a record was not signed for ten minutes; after an hour marketing waits.
+    """
 
     latest: CheckOut | None
     anchors: list[AnchorOut]
     fork: ForkOut | None
+    unsigned_since: datetime | None
 
 
 class RecoverIn(Struct, forbid_unknown_fields=True):
@@ -260,7 +265,8 @@ class IntegrityController(Controller):
         fork = await recovery.watch(session, parts.keyring, now=now)
         check = await integrity.latest_check(session)
         kept = [AnchorOut.of(each) for each in await integrity.anchors(session)]
-        return IntegrityOut(CheckOut.of(check) if check else None, kept, ForkOut.of(fork) if fork else None)
+        since = await ledger.unsigned_since(session, before=now - ledger.UNSIGNED_ALARM)
+        return IntegrityOut(CheckOut.of(check) if check else None, kept, ForkOut.of(fork) if fork else None, since)
 
     @post("/recover", guards=[CONSENT], status_code=200)
     async def recover(self, data: JSONBody[RecoverIn], request: AuthedRequest, parts: Held, now: Now) -> RecoverOut:

@@ -86,6 +86,7 @@ class Stack:
             whatsapp_verify_token=secrets.token_hex(8),
             whatsapp_access_token="EAA" + secrets.token_hex(16),
             country="DE",
+            import_approval_above=100_000_000,  # what an import costs, not what it waits for
         )
         self.postgres, self.valkey = EmbeddedPostgres(self.folder), EmbeddedValkey(self.folder)
 

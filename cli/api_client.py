@@ -64,6 +64,9 @@ class ApiClient:
         headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
         return await self._json("POST", path, json=body if body is not None else {}, headers=headers)
 
+    async def put(self, path: str, body: Json) -> Json:
+        return await self._json("PUT", path, json=body)
+
     async def delete(self, path: str, **query: str | int) -> Json:
         return await self._json("DELETE", path, params=query)
 

@@ -119,14 +119,23 @@ class Demo:
     async def _import(self, team: Team) -> tuple[Json, frozenset[str]]:
         notice = await demo_steps.notice_id(team)
         file = make_file(self.messages, began_on=date.fromisoformat(self.account.began_on), notice_id=notice)
-        work = await demo_steps.start_import(team, file)
-        with imports.bar() as progress:
-            shown = progress.add_task("  tea-lovers.csv", total=file.rows)
-            work = await imports.follow(team.marketer, work, lambda done, _: progress.update(shown, completed=done))
+        work = await self._followed(team, await demo_steps.start_import(team, file))
+        if work["status"] == "awaiting":
+            work, opened = await demo_steps.approve_import(team, work)
+            many = f"{work['claims']['opt_ins']:,} opt-ins, so a second person opened {opened} of their proofs"
+            self.out.print(f"  {many} and approved the file")
+            work = await self._followed(team, work)
         imports.show_verdicts(work, self.out)
         self.found["import"] = {"rows": work["rows_total"], "verdicts": work["verdicts"]}
         self.check("import_balances", imports.balances(work) and work["rows_total"] == file.rows)
         return work, file.opted_out
+
+    async def _followed(self, team: Team, work: Json) -> Json:
+        with imports.bar() as progress:
+            shown = progress.add_task(f"  {work['filename']}", total=None)
+            return await imports.follow(
+                team.marketer, work, lambda done, total: progress.update(shown, completed=done, total=total)
+            )
 
     async def _watch(self, team: Team, log: SandboxLog, shop: Shop, campaign_id: str) -> Json:
         """Follow the campaign, keep the shop open, until nothing is left to happen and both sides agree."""

@@ -1,6 +1,7 @@
 """The demo's steps, each through the product's HTTP API as one of its users would do it."""
 
 import asyncio
+import json
 import time
 from dataclasses import dataclass
 from io import BytesIO
@@ -73,7 +74,17 @@ async def notice_id(team: Team) -> str:
 
 async def start_import(team: Team, file: File) -> Json:
     content = ("tea-lovers.csv", BytesIO(file.content), "text/csv")
-    return await team.marketer.upload("/api/imports", content, {"options": '{"region": "DE"}'})
+    options = {"region": "DE", "attestation": {"role": "CRM manager"}}
+    return await team.marketer.upload("/api/imports", content, {"options": json.dumps(options)})
+
+
+async def approve_import(team: Team, work: Json) -> tuple[Json, int]:
+    """The second person opens the sample's proofs and lets the file in; the import, and how many rows they opened."""
+    path = f"/api/imports/{work['id']}"
+    rows = (await team.compliance.get(f"{path}/approval"))["sample"]
+    for row in rows:
+        await team.compliance.put(f"{path}/sample/{row['row_number']}", {"finding": "proven"})
+    return await team.compliance.post(f"{path}/approve"), len(rows)
 
 
 async def templates(team: Team, sender_id: str, run: int, links_url: str) -> list[Json]:

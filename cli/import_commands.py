@@ -12,6 +12,9 @@ from cli.options import ApiKey
 
 imports_group = typer.Typer(help="Files on their way in: pause, go on, undo.", rich_markup_mode=None)
 
+VouchAs = Annotated[
+    str, typer.Option("--as", help="Your role; you make the statement that the file's opt-ins are true and provable.")
+]
 ImportId = Annotated[UUID, typer.Argument(help="As kairan imports list shows it.")]
 
 
@@ -32,9 +35,12 @@ def _steer(import_id: UUID, what: str, key: str | None) -> int:
 
 
 @imports_group.command("confirm")
-def confirm_import(import_id: ImportId, key: ApiKey = None) -> int:
+def confirm_import(import_id: ImportId, vouch: VouchAs = "", key: ApiKey = None) -> int:
     """Import for real what was checked."""
-    return _steer(import_id, "confirm", key)
+    from cli import imports
+    from core.settings import get_settings
+
+    return asyncio.run(imports.confirm(get_settings(), key, import_id, vouch))
 
 
 @imports_group.command("pause")

@@ -24,7 +24,7 @@ UNDONE = {
     "kept": "people stay, because of what they said or were sent",
 }
 WAITING = ("waiting", "running", "undoing")
-ENDED = ("done", "checked", "paused", "undone")
+ENDED = ("done", "checked", "awaiting", "paused", "undone")
 MENDED = {
     "lost_plus": "had lost the plus",
     "lost_zero": "had lost the leading zero",
@@ -105,9 +105,40 @@ async def run(settings: Settings, api_key: str | None, file: Path, options: Json
             if not (yes or (interactive() and typer.confirm("Nothing is written yet. Import these rows?"))):
                 say(f"Nothing was written. kairan imports confirm {work['id']} imports these rows.")
                 return _result(settings, work)
-            work = await _followed(client, await client.post(f"/api/imports/{work['id']}/confirm"), "Importing")
-            show_verdicts(work, console())
+            said = await _vouched(client, work)
+            if said is None:
+                say("Nothing was written: nobody vouches for the opt-ins.")
+                say(f"kairan imports confirm {work['id']} --as ROLE imports these rows.")
+                return 1
+            work = await _confirmed(client, work["id"], said)
+        _say_what_it_waits_for(work)
         return _result(settings, work)
+
+
+async def _vouched(client: ApiClient, work: Json) -> Json | None:
+    """The body that confirms an import: who makes the statement, when it lacks one; None when nobody does."""
+    if work["needs"] != "attestation":
+        return {}
+    statement = await client.get("/api/imports/statement")
+    say(f"{work['claims']['opt_ins']:,} rows say that people opted in. For them somebody has to say:")
+    say(f"  “{statement['text']}”")
+    role = str(typer.prompt("Your role, if you say so (empty: no)", default="")) if interactive() else ""
+    return {"attestation": {"role": role, "statement": statement["version"]}} if role.strip() else None
+
+
+async def _confirmed(client: ApiClient, import_id: object, said: Json) -> Json:
+    work = await client.post(f"/api/imports/{import_id}/confirm", said)
+    if work["status"] in WAITING:
+        work = await _followed(client, work, "Importing")
+        show_verdicts(work, console())
+    return work
+
+
+def _say_what_it_waits_for(work: Json) -> None:
+    if work["status"] == "awaiting":
+        many = f"{work['claims']['opt_ins']:,} opt-ins are more than one person may bring"
+        say(f"Nothing but its opt-outs is written yet: {many}.")
+        say("Somebody of compliance approves it on the page Imports to approve.")
 
 
 async def _followed(client: ApiClient, work: Json, doing: str) -> Json:
@@ -141,8 +172,19 @@ async def show_all(settings: Settings, api_key: str | None) -> int:
     return 0
 
 
+async def confirm(settings: Settings, api_key: str | None, import_id: UUID, role: str) -> int:
+    """Import for real what was checked; `role` vouches for its opt-ins."""
+    async with connect(settings, api_key) as client:
+        work = await client.get(f"/api/imports/{import_id}")
+        said = {"attestation": {"role": role}} if role else await _vouched(client, work)
+        work = await _confirmed(client, import_id, said or {})
+        _say_what_it_waits_for(work)
+    say(f"{work['filename']}: {work['status']}")
+    return 0
+
+
 async def steer(settings: Settings, api_key: str | None, import_id: UUID, what: str) -> int:
-    """Confirm, pause, resume, cancel or undo an import; what goes on is followed to its end."""
+    """Pause, resume, cancel or undo an import; what goes on is followed to its end."""
     async with connect(settings, api_key) as client:
         work = await client.post(f"/api/imports/{import_id}/{what}")
         if work["status"] in WAITING:

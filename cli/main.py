@@ -12,7 +12,8 @@ from uuid import UUID
 import typer
 
 from cli.access_commands import keys, users
-from cli.import_commands import imports_group
+from cli.consent_commands import consents_group
+from cli.import_commands import VouchAs, imports_group
 from cli.options import ApiKey
 from core.errors import AppError, SettingsError
 from core.statuses import MergePolicy
@@ -36,6 +37,7 @@ GROUPS = {
     "imports": imports_group,
     "lake": lake,
     "contacts": contacts,
+    "consents": consents_group,
     "messages": messages,
     "webhooks": webhooks,
     "audit": audit,
@@ -131,6 +133,7 @@ def import_file(
     column: Annotated[list[str] | None, typer.Option(help="FIELD=COLUMN of the file, such as phone=Kontakt.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Give every row its verdict, then ask.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --check: import without asking.")] = False,
+    vouch: VouchAs = "",
     key: ApiKey = None,
 ) -> int:
     """Import contacts and consents, and show what became of every row."""
@@ -145,6 +148,7 @@ def import_file(
     options |= {"columns": {ours.strip(): theirs.strip() for ours, _, theirs in pairs}}
     named = {"audience_name": audience, "zone": zone, "encoding": encoding}
     options |= {name: value for name, value in named.items() if value}
+    options |= {"attestation": {"role": vouch}} if vouch else {}
     return asyncio.run(imports.run(settings, key, file, options, yes=yes))
 
 

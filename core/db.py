@@ -88,13 +88,17 @@ async def fetch(session: AsyncSession, statement: str, *values: object) -> list[
 MANY = 500  # values of one statement from which on its plan matters more than the time to make it
 
 
-async def plan_anew(session: AsyncSession) -> None:
-    """Plan every statement of this transaction for the tables as they are now.
+_FOR_MANY = "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('work_mem', '64MB', true)"
 
-    For work on thousands of values at once: a plan kept from when a table was small reads all of it for each of them,
-    until the server analyses it again.
+
+async def expect_many(session: AsyncSession) -> None:
+    """Make the database ready for thousands of values at once, for the rest of this transaction.
+
+    Every statement is planned for the tables as they are now: a plan kept from when a table was small reads all of it
+    for each value, until the server analyses it again. And what a statement's triggers look at stays in memory: the
+    events of a chunk are 7 MB, which would go through a file.
     """
-    await session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+    await session.execute(text(_FOR_MANY))
 
 
 async def copy_rows(session: AsyncSession, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,23 @@ _ADDRESS = re.compile(r"address-([1-9]\d*)\.key")
 _SEPARATOR = b"\x1f"
 
 
+class _Hmac:
+    """HMAC-SHA-256 (RFC 2104) under one key, whose two pads are hashed once instead of with every message."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def hex(self, message: bytes) -> str:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Keyring:
     """Every key, in memory; nothing of it is ever shown but the fingerprint of the signing key."""
@@ -38,6 +55,12 @@ class Keyring:
     _idempotency: bytes = field(repr=False)
     _addresses: Mapping[int, bytes] = field(repr=False)  # version → key
     witness: Witness = field(repr=False)  # what the ledger was when it was last signed with these keys
+    _sources: _Hmac = field(init=False, repr=False, compare=False)
+    _hashers: Sequence[_Hmac] = field(init=False, repr=False, compare=False)  # of addresses, newest first
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_sources", _Hmac(self._idempotency))
+        object.__setattr__(self, "_hashers", tuple(map(_Hmac, self._addresses.values())))
 
     @classmethod
     def load(cls, data_dir: Path) -> Self:
@@ -89,11 +112,11 @@ class Keyring:
         """
         kind = "number" if match_key.startswith("+") else "bsuid"
         message = f"cp1|{kind}|{match_key}".encode()
-        return [hmac.digest(key, message, "sha256").hex() for key in self._addresses.values()]
+        return [hasher.hex(message) for hasher in self._hashers]
 
     def source_ref(self, source: str, key: str) -> str:
         """Reference of the thing an event came from, the same every time it comes (hex HMAC-SHA-256)."""
-        return hmac.digest(self._idempotency, source.encode() + _SEPARATOR + key.encode(), "sha256").hex()
+        return self._sources.hex(source.encode() + _SEPARATOR + key.encode())
 
     def hook_secret(self, hook_id: str, version: int) -> bytes:
         """The key that signs what is sent to a webhook address: derived, so that no database holds it."""

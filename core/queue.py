@@ -34,6 +34,7 @@ COUNT_AUDIENCE = "count_audience"
 VERIFY_LEDGER = "verify_ledger"
 SIGN_LEDGER = "sign_checkpoint"
 FETCH_FILES = "fetch_files"
+INVALIDATE_CONSENTS = "invalidate_consents"
 
 IN_HAND_S = 9  # how long work stays with a worker that has stopped breathing
 

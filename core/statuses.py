@@ -225,6 +225,7 @@ class ImportStatus(StrEnum):
 
     waiting ─▶ running ─▶ done | failed          running ⇄ paused, and either ─▶ cancelled, between two chunks
     waiting ─▶ running ─▶ checked ─confirmed─▶ waiting          (asked for a check first: nothing is written)
+                 └─▶ or checked ─confirmed─▶ awaiting ─approved─▶ waiting     (many opt-ins: a second person decides)
     done, failed, cancelled ─within 7 days─▶ undoing ─▶ undone
     """
 
@@ -232,11 +233,19 @@ class ImportStatus(StrEnum):
     RUNNING = "running"
     PAUSED = "paused"
     CHECKED = "checked"
+    AWAITING = "awaiting"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
     UNDOING = "undoing"
     UNDONE = "undone"
+
+
+class Finding(StrEnum):
+    """What somebody found who opened the proof of a consent in a file."""
+
+    PROVEN = "proven"
+    UNPROVEN = "unproven"
 
 
 class MergePolicy(StrEnum):
@@ -255,6 +264,14 @@ class WorkStatus(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class InvalidationKind(StrEnum):
+    """What turned out bad, so that every consent that rests on it is made invalid."""
+
+    IMPORT = "import"
+    NOTICE = "notice"
+    COLLECTION_POINT = "collection_point"
 
 
 class WebhookStatus(StrEnum):

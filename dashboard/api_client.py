@@ -227,9 +227,12 @@ class ApiClient:
             self._send("POST", "/api/imports/preview", form=form, file=(filename, content)), p.FilePreview
         )
 
-    def steer_import(self, import_id: str, what: str) -> p.Import:
-        """`what`: confirm, pause, resume, cancel or undo."""
-        return self._decode(self._send("POST", f"/api/imports/{quote(import_id, safe='')}/{what}"), p.Import)
+    def import_statement(self) -> p.Statement:
+        return self._get("/api/imports/statement", p.Statement)
+
+    def steer_import(self, import_id: str, what: str, body: Json | None = None) -> p.Import:
+        """`what`: confirm (with an attestation where one is needed), pause, resume, cancel or undo."""
+        return self._decode(self._send("POST", f"/api/imports/{quote(import_id, safe='')}/{what}", body=body), p.Import)
 
     def rejects(self, import_id: str) -> bytes:
         return self._send("GET", f"/api/imports/{import_id}/rejects.csv")

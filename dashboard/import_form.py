@@ -7,7 +7,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.settings import get_settings
 from core.statuses import MergePolicy
-from dashboard import controls, format, session, words
+from dashboard import controls, format, import_report, session, words
 from dashboard.payloads import FileFormat, FilePreview, Json
 
 KINDS = ["csv", "tsv", "txt", "xlsx", "parquet"]
@@ -15,6 +15,7 @@ WHOLE = ("xlsx", "parquet")  # kinds whose start alone cannot be read
 START = 1 << 20  # bytes of a text file that a preview needs
 PREVIEWS = 4  # kept a tab
 NO_COLUMN = "—"
+CONSENT_FIELDS = ("action", "occurred_at", "method", "collection_point", "notice_id", "evidence_ref")
 SHOWN = ("phone", "name", "country", "action", "occurred_at")
 
 
@@ -38,6 +39,8 @@ def upload() -> None:
         chosen = _columns(file, _look(file, options))
         options["columns"] = dict(chosen)
         _preview(file, options)
+        if any(chosen.get(field) for field in CONSENT_FIELDS) and (said := import_report.vouch(file.file_id)):
+            options["attestation"] = said
         _buttons(file, options, ready=bool(chosen["phone"]) and options.get("audience_name") != "")
 
 
@@ -167,7 +170,12 @@ def _buttons(file: UploadedFile, options: Json, *, ready: bool) -> None:
             disabled=not ready,
             help="Gives every row its verdict and writes nothing. You confirm afterwards.",
         )
-        starting = st.button("Import now", key="start_import", disabled=not ready)
+        starting = st.button(
+            "Import now",
+            key="start_import",
+            disabled=not ready,
+            help="Opt-ins nobody vouches for are only checked; many of them wait for a second person.",
+        )
     if checking or starting:
         name = f"import_{file.file_id}_{checking}"
         started = session.client().start_import(

@@ -1,7 +1,9 @@
 """The part of the API behind the compliance desk."""
 
+from urllib.parse import quote
+
 from dashboard import oversight_payloads as p
-from dashboard.payloads import Json, Page
+from dashboard.payloads import Import, Json, Page
 from dashboard.people_client import PeopleClient
 
 
@@ -37,6 +39,19 @@ class OversightClient(PeopleClient):
     def notices(self) -> list[p.Notice]:
         return self._get("/api/notices", Page[p.Notice]).items
 
+    def invalidation_preview(self, kind: str, target: str) -> p.InvalidationPreview:
+        return self._get("/api/invalidations/preview", p.InvalidationPreview, kind=kind, target=target)
+
+    def invalidate(self, kind: str, target: str, reason: str, key: str) -> p.Invalidation:
+        body: Json = {"kind": kind, "target": target, "reason": reason}
+        return self._post("/api/invalidations", p.Invalidation, body, key)
+
+    def invalidation(self, invalidation_id: str) -> p.Invalidation:
+        return self._get(f"/api/invalidations/{invalidation_id}", p.Invalidation)
+
+    def invalidations(self, *, cursor: str = "", limit: int = 20) -> Page[p.Invalidation]:
+        return self._get("/api/invalidations", Page[p.Invalidation], limit=limit, cursor=cursor)
+
     def drafts(self) -> list[p.Draft]:
         return self._get("/api/registry-drafts", Page[p.Draft]).items
 
@@ -48,6 +63,22 @@ class OversightClient(PeopleClient):
 
     def reject_draft(self, draft_id: str, reason: str) -> None:
         self._send("POST", f"/api/registry-drafts/{draft_id}/reject", body={"reason": reason})
+
+    def imports_to_approve(self, *, limit: int = 200) -> Page[Import]:
+        return self._get("/api/imports", Page[Import], status="awaiting", limit=limit)
+
+    def approval(self, import_id: str) -> p.Approval:
+        return self._get(f"/api/imports/{quote(import_id, safe='')}/approval", p.Approval)
+
+    def find_sampled(self, import_id: str, row_number: int, finding: str, note: str) -> None:
+        body: Json = {"finding": finding, "note": note or None}
+        self._send("PUT", f"/api/imports/{import_id}/sample/{row_number}", body=body)
+
+    def approve_import(self, import_id: str) -> None:
+        self._send("POST", f"/api/imports/{import_id}/approve", body={})
+
+    def refuse_import(self, import_id: str, reason: str) -> None:
+        self._send("POST", f"/api/imports/{import_id}/refuse", body={"reason": reason})
 
     def audit_log(self, *, action: str = "", actor: str = "", cursor: str = "", limit: int = 50) -> Page[p.Entry]:
         return self._get("/api/audit-log", Page[p.Entry], action=action, actor=actor, limit=limit, cursor=cursor)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from dashboard.payloads import Json
+from dashboard.payloads import Import, Json
 
 
 class Day(Struct):
@@ -64,6 +64,7 @@ class Integrity(Struct):
     latest: Check | None = None
     anchors: list[Anchor] = []
     fork: Fork | None = None
+    unsigned_since: datetime | None = None
 
 
 class Recovery(Struct):
@@ -100,6 +101,42 @@ class Notice(Struct):
     withdrawal_info: str
     effective_from: datetime
     effective_to: datetime | None = None
+    invalid_at: datetime | None = None
+
+
+class InvalidationPreview(Struct):
+    """Whom it would reach; the last five but `messages` add up to `people`."""
+
+    kind: str
+    target: str
+    people: int
+    in_force: int
+    waiting: int
+    expired: int
+    elsewhere: int
+    ended: int
+    messages: int
+
+
+class Invalidation(Struct):
+    """Consents being made invalid; `people` is null until they are counted."""
+
+    id: str
+    kind: str
+    target: str
+    reason: str
+    status: str
+    people: int | None
+    people_done: int
+    invalid: int
+    kept: int
+    ended: int
+    besides: int
+    messages: int
+    created_at: datetime
+    finished_at: datetime | None = None
+    name: str | None = None
+    asked_by: str | None = None
 
 
 class Draft(Struct):
@@ -148,3 +185,16 @@ class Form(Struct):
     requested: int
     confirmed: int
     refused: int
+
+
+class Sampled(Struct):
+    row_number: int
+    raw: dict[str, str | float | bool] | None = None
+    finding: str | None = None
+    note: str | None = None
+
+
+class Approval(Struct):
+    job: Import
+    mine: bool
+    sample: list[Sampled]

@@ -104,6 +104,34 @@ class Preview(Struct):
     took_ms: int = 0
 
 
+class Burst(Struct):
+    at: datetime
+    opt_ins: int
+
+
+class Claims(Struct):
+    """What a file says about consent; `sayings`: field → what rows say → opt-ins."""
+
+    opt_ins: int = 0
+    opt_outs: int = 0
+    earliest: datetime | None = None
+    latest: datetime | None = None
+    sayings: dict[str, dict[str, int]] = {}
+    fullest_second: Burst | None = None
+
+
+class Attestation(Struct):
+    name: str
+    role: str
+    statement: str
+    at: datetime
+
+
+class Statement(Struct):
+    version: str
+    text: str
+
+
 class Import(Struct):
     id: str
     filename: str
@@ -119,6 +147,10 @@ class Import(Struct):
     notes: dict[str, int] = {}
     undo_until: datetime | None = None
     undone: dict[str, int] | None = None
+    claims: Claims | None = None
+    attestation: Attestation | None = None
+    needs: str | None = None
+    approved_at: datetime | None = None
 
 
 class ImportReason(Struct):

@@ -108,7 +108,7 @@ def _group(node: Node, choices: Choices, depth: int, parent: Node | None) -> Jso
 
 def _line(node: Node, choices: Choices, parent: Node) -> Json | None:
     number, leaf = node["id"], node["leaf"]
-    first, rest, last = st.columns([2.2, 7, 0.7], vertical_alignment="bottom")
+    first, rest, last = st.columns([2.8, 6.4, 0.7], vertical_alignment="bottom")
     named = {"audience": choices.audiences, "import": choices.imports}
     kinds = [kind for kind in rules.FIELDS if named.get(kind, True)]
     start = _kind(leaf)

@@ -74,6 +74,7 @@ WAITING = {
     "no_worker": "No worker is running",
     "scheduled": "It is scheduled",
     "sender_paused": "The sender is paused",
+    "ledger_unsigned": "The ledger of consents is not being signed",
     "canary": "The first few people have been messaged",
     "quiet_hours": "It is quiet hours where the people live who are left",
     "retry": "The remaining messages are tried again",
@@ -186,7 +187,11 @@ CONSENT_REASONS = {
     "import": "an import",
     "restriction": "a restriction the person asked for",
     "erasure": "an erasure",
+    "invalid_import": "the import turned out bad",
+    "invalid_notice": "the notice turned out defective",
+    "invalid_point": "the place where they agreed turned out bad",
 }
+INVALIDATED = {"import": "Import", "notice": "Notice", "collection_point": "Place where they agreed"}
 
 # What the log's entries are about.
 OBJECTS = {
@@ -195,6 +200,7 @@ OBJECTS = {
     "data_request": "Request",
     "export": "Audit package",
     "hook": "Webhook to",
+    "invalidation": "Invalid consents",
     "media": "File",
     "rates": "Rate card",
     "reply_text": "Wording",
@@ -223,6 +229,7 @@ WORK = {
     "running": "Running",
     "paused": "Paused",
     "checked": "Checked, nothing written yet",
+    "awaiting": "Waits for an approval, only its opt-outs are written",
     "undoing": "Being undone",
     "undone": "Undone",
     "done": "Done",

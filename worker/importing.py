@@ -17,7 +17,8 @@ from core.consent.registry import load_registry
 from core.errors import RuleViolation
 from core.models import Import
 from core.queue import transaction
-from core.services import attributes, imports
+from core.services import attributes, imports, imports_approval, imports_ending
+from core.services.imports_columns import Options
 from core.services.imports_reading import Reading, read
 from core.services.imports_recording import CHUNK, Check, Desk
 from core.statuses import ImportStatus
@@ -71,13 +72,15 @@ def _reason(broken: Exception, done: int) -> str | None:
 
 
 async def _work(parts: Parts, job: Import) -> int:
-    desk = Desk(imports.options_of(job), parts.keyring, parts.settings, Check() if job.dry_run else None)
     # A check that was interrupted begins again: it remembers whom the file opts out.
     if not await _begin(parts, job.id, again=job.dry_run):
         return job.rows_done
     done = 0 if job.dry_run else job.rows_done
-    with await _read(parts, job, desk) as reading:
-        await _note(parts, job.id, reading)
+    options = imports.options_of(job)
+    with await _read(parts, job, options) as reading:
+        job = await _note(parts, job.id, reading)
+        check = Check(records_outs=job.outs_recorded) if job.dry_run else None
+        desk = Desk(options, parts.keyring, parts.settings, check, job.outs_recorded)
         chunks = reading.chunks(CHUNK, done=done)
         recorder = Recorder(parts, job, desk)
         async with aclosing(_ahead(chunks)) as following:
@@ -85,8 +88,10 @@ async def _work(parts: Parts, job: Import) -> int:
         done += recorder.rows
         if not going_on:
             return done
-    status = ImportStatus.CHECKED if job.dry_run else ImportStatus.DONE
-    await _finish(parts, job.id, status, None)
+        if job.dry_run:
+            await _checked(parts, job.id, reading)
+    if not job.dry_run:
+        await _finish(parts, job.id, ImportStatus.DONE, None)
     log.info("import.done", import_id=str(job.id), rows=done, checked_only=job.dry_run)
     return done
 
@@ -102,7 +107,7 @@ async def _ahead(chunks: Iterator[Chunk]) -> AsyncGenerator[Chunk, None]:
         await asyncio.wait({following})  # a thread cannot be stopped, and the file is closed next
 
 
-async def _read(parts: Parts, job: Import, desk: Desk) -> Reading:
+async def _read(parts: Parts, job: Import, options: Options) -> Reading:
     async with parts.sessions() as session:
         purposes = frozenset((await load_registry(session)).purposes)
         kinds = await attributes.definitions(session)
@@ -113,9 +118,7 @@ async def _read(parts: Parts, job: Import, desk: Desk) -> Reading:
         so_far = rows
 
     reading = asyncio.create_task(
-        asyncio.to_thread(
-            read, Path(job.path), desk.options, purposes=purposes, kinds=kinds, now=utc_now(), progress=heard
-        )
+        asyncio.to_thread(read, Path(job.path), options, purposes=purposes, kinds=kinds, now=utc_now(), progress=heard)
     )
     while not (await asyncio.wait({reading}, timeout=LOOK_S))[0]:
         async with parts.sessions.begin() as session:
@@ -135,11 +138,26 @@ async def _begin(parts: Parts, import_id: UUID, *, again: bool) -> bool:
         return True
 
 
-async def _note(parts: Parts, import_id: UUID, reading: Reading) -> None:
+async def _note(parts: Parts, import_id: UUID, reading: Reading) -> Import:
+    """Write down what the file holds; the import as it goes on, which may be a check only."""
     async with parts.sessions.begin() as session:
         job = await imports.get(session, import_id, lock=True)
         job.rows_total = job.rows_read = reading.rows
-        job.notes = dict(sorted(reading.notes.items()))
+        job.notes, job.claims = dict(sorted(reading.notes.items())), reading.claims.shown()
+        await imports.hold_back(session, job, parts.settings)
+    return job
+
+
+async def _checked(parts: Parts, import_id: UUID, reading: Reading) -> None:
+    """End a check, with a sample of its opt-ins kept for whoever may have to look at their proof."""
+    async with parts.sessions() as session:
+        numbers = await imports_approval.draw(session, await imports.get(session, import_id))
+    rows = await asyncio.to_thread(reading.pick, numbers)
+    async with parts.sessions.begin() as session:
+        job = await imports.get(session, import_id, lock=True)
+        if job.status is ImportStatus.RUNNING:
+            await imports_approval.keep(session, job, rows)
+            imports.checked(job, parts.settings, now=utc_now())
 
 
 async def _done(parts: Parts, import_id: UUID) -> int:
@@ -151,7 +169,7 @@ async def _finish(parts: Parts, import_id: UUID, status: ImportStatus, error: st
     async with parts.sessions.begin() as session:
         job = await imports.get(session, import_id, lock=True)
         if job.status is ImportStatus.RUNNING:  # whoever cancelled it meanwhile is right
-            job.status, job.error, job.finished_at = status, error, utc_now()
+            await imports_ending.finish(session, job, status, error=error, keyring=parts.keyring, now=utc_now())
 
 
 async def _undo(parts: Parts, import_id: UUID) -> int:

@@ -92,12 +92,17 @@ async def sign_checkpoint(ctx: dict[str, Any]) -> None:
 
 
 async def watch_ledger(ctx: dict[str, Any]) -> None:
-    """Hold the ledger against what was signed last; a restored backup pauses what needs a consent."""
+    """Hold the ledger against what was signed last; a restored backup pauses what needs a consent.
+
+    Many events are signed at once, a few with the clock.
+    """
     parts: Parts = ctx["parts"]
     async with transaction(parts.sessions, parts.doorbell) as session:
         fork = await recovery.watch(session, parts.keyring, now=utc_now())
         if fork is not None:
             await remembering.remember_meanwhile(session, parts.keyring, fork)
+        elif await ledger.unsigned(session) >= ledger.SIGNED_EVERY:
+            queue.ring_after_commit(session, queue.SIGN_LEDGER)
 
 
 async def verify_ledger(ctx: dict[str, Any]) -> bool:

@@ -21,7 +21,19 @@ from core.log import set_up_logging
 from core.settings import Settings, get_settings
 from core.whatsapp.calls import CallBudget
 from core.whatsapp.client import WhatsAppClient
-from worker import counting, expanding, exporting, files, hooks, importing, keeping, lake, recording, sending
+from worker import (
+    counting,
+    expanding,
+    exporting,
+    files,
+    hooks,
+    importing,
+    invalidating,
+    keeping,
+    lake,
+    recording,
+    sending,
+)
 from worker.parts import CONNECTIONS, Parts
 
 log = structlog.get_logger()
@@ -96,6 +108,7 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             kept(queue.SIGN_LEDGER, recording.sign_checkpoint),
             kept(queue.COUNT_AUDIENCE, counting.count_audience),
             kept(queue.FETCH_FILES, files.fetch_files),
+            kept(queue.INVALIDATE_CONSENTS, invalidating.invalidate_consents),
         ],
         cron_jobs=[
             cron(sending.ring_due, second=EVERY_2_S, run_at_startup=True),
@@ -104,9 +117,10 @@ def make_worker(settings: Settings, **arguments: Any) -> Worker:
             cron(recording.sweep_webhooks, second=EVERY_2_S),
             cron(importing.ring_imports, second=EVERY_10_S),
             cron(exporting.ring_audits, second=EVERY_10_S),
+            cron(invalidating.ring_invalidations, second=EVERY_10_S),
             cron(recording.raise_orphans, second=45),
             cron(recording.settle_consents, second=15),
-            cron(recording.sign_checkpoint, minute=EVERY_5_MIN, second=30),
+            cron(recording.sign_checkpoint, minute=EVERY_5_MIN, second=30, run_at_startup=True),
             cron(recording.verify_ledger, hour=4, minute=7, timeout=LONG_S),
             cron(lake.ring_refresh, second=EVERY_10_S),
             cron(hooks.sweep_hooks, second=EVERY_2_S),

@@ -4,12 +4,11 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct, field
 
 from core.consent import keywords
 from core.consent.canonical import jcs, timestamp
@@ -87,8 +86,7 @@ POLICY_HASH = hashlib.sha256(
 ).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
+class Act(Struct, frozen=True, kw_only=True, gc=False):
     """One thing that happened to one contact's consent.
 
     `purpose` is a code; withdrawals, holds and endings may name a scope (`marketing.*`, `*`). `source` and
@@ -120,6 +118,7 @@ class Act:
     declared_import: bool = False
     confirmed_at: datetime | None = None
     weakest_grade: Grade | None = None  # never better than this, whatever the evidence
+    kind: int | None = None  # acts of one call with the same one differ in contact, key, instant and proof alone
 
     @property
     def is_grant(self) -> bool:
@@ -164,7 +163,8 @@ def clock_flags(act: Act, received_at: datetime) -> list[str]:
 
 def grade_of(act: Act, notice: Notice | None, flags: list[str], asked_elsewhere: bool) -> Grade:
     """How well a grant is proven; `asked_elsewhere`: it confirms a request captured outside the account."""
-    complete = notice is not None and act.method is not None and bool(act.collection_point) and bool(act.evidence)
+    is_shown = notice is not None and notice.invalid_at is None  # a defective notice proves nothing
+    complete = is_shown and act.method is not None and bool(act.collection_point) and bool(act.evidence)
     if not complete:
         grade = Grade.E
     elif act.source == WEBHOOK and act.method in _IN_ACCOUNT:

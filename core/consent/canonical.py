@@ -9,22 +9,23 @@ import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from functools import lru_cache
+from typing import cast
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 NO_LEAF = "0" * 64  # what the first event's `prev` says
+_SORTED = msgspec.json.Encoder(order="sorted")
 _ED25519 = b"\x01"  # signature type of a signed note
 
 
-@lru_cache(maxsize=1024)
 def timestamp(instant: datetime) -> str:
     """`2026-01-02T03:04:05.000000Z`; naive instants are refused."""
     if instant.tzinfo is None:
         raise ValueError("an instant needs its time zone")
-    return instant.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+    text = msgspec.json.encode(instant.astimezone(UTC)).decode()  # several times as fast as isoformat()
+    return text[1:-1] if instant.microsecond else f"{text[1:-2]}.000000Z"
 
 
 def jcs(value: object) -> str:
@@ -61,9 +62,15 @@ def evidence_text(payload: Mapping[str, object]) -> str:
     Never refuses: a withdrawal must not fail because its evidence is odd. Nulls are left out, floats and dates become
     text, bytes base64, text is brought to NFC, lone surrogates become U+FFFD. Keys may be of any script.
     """
-    if set(map(type, payload.values())) == {str} and "".join(map(str, (*payload, *payload.values()))).isascii():
-        return msgspec.json.encode(payload, order="sorted").decode()
-    return msgspec.json.encode(_plain(payload)).decode()
+    return _SORTED.encode(payload).decode() if _is_plain(payload) else msgspec.json.encode(_plain(payload)).decode()
+
+
+def _is_plain(payload: Mapping[str, object]) -> bool:
+    """Whether it is ASCII text throughout, as most is, and so inside the profile as it stands."""
+    try:
+        return "".join((*payload, *cast("Iterable[str]", payload.values()))).isascii()
+    except TypeError:  # something else than text, which is the quickest way to find that out
+        return False
 
 
 def _plain(value: object) -> object:

@@ -4,6 +4,9 @@ The gate locks the contacts' rows (FOR SHARE) in one statement and reads everyth
 of the same READ COMMITTED transaction, which stays open while the requests are out. Every consent writer needs those
 rows for itself, so a withdrawal commits either before the check, and is seen, or after the requests ended. Reading in
 the locking statement would not do: after a lock wait the joined rows would still be from the older snapshot.
+
+Consents that are being made invalid by the thousand are denied from the moment it is asked for: whoever asks waits at
+the gate's door until the batches inside have ended (`shut`), and the batches that follow see it.
 """
 
 import time
@@ -16,9 +19,11 @@ from typing import ClassVar
 from uuid import UUID
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.consent.ledger import UNSIGNED_HALT
 from core.consent.state import HOLD, META_STOP, POSITIVE, REAFFIRM_DUE, REVOKING, UNREACHABLE, State, covers, scopes_of
-from core.db import Driver, Sessions, driver
+from core.db import Driver, Sessions, driver, fetch
 from core.errors import AppError, Unavailable
 from core.keys import Keyring
 from core.statuses import MessageKind, SkipReason
@@ -122,7 +127,8 @@ async def permits(
         for number, request in enumerate(requests, start=1):
             row = facts.get(number)
             reason = SkipReason.TENURE_CLOSED if row is None else _refusal(request, row, suppressed, now or row.at)
-            if row is not None and row.is_forked and (row.needs_consent or request.kind in _BY_THEMSELVES):
+            is_doubtful = row is not None and (row.is_forked or row.is_unsigned)
+            if row is not None and is_doubtful and (row.needs_consent or request.kind in _BY_THEMSELVES):
                 refused.append(Refusal(request.message_id, SkipReason.LEDGER_MISMATCH, waits=True))
             elif row is None or reason is not None:
                 refused.append(Refusal(request.message_id, reason or SkipReason.TENURE_CLOSED))
@@ -134,7 +140,22 @@ async def permits(
             window.is_open = False
 
 
-_LOCK = "SELECT id FROM contacts WHERE id = ANY($1::uuid[]) ORDER BY id FOR SHARE"
+_DOOR = "hashtextextended('kairan.gate', 0)"
+_LOCK = f"""
+    SELECT id FROM contacts
+     WHERE id = ANY($1::uuid[]) AND (SELECT pg_advisory_xact_lock_shared({_DOOR})) IS NOT NULL
+     ORDER BY id FOR SHARE
+"""  # noqa: S608 - built from constants
+
+
+async def shut(session: AsyncSession) -> None:
+    """Wait until no request is out, and let no batch in before this transaction has ended.
+
+    What it commits is seen by every batch that follows. It must end at once, take no contact's lock, and hold none
+    that somebody who locks contacts takes afterwards.
+    """
+    await fetch(session, f"SELECT pg_advisory_xact_lock({_DOOR})")
+
 
 # Open addresses are picked by FILTER: as a condition, before statistics exist, the planner would read the whole
 # partial index of open addresses once per contact.
@@ -157,12 +178,20 @@ _FACTS = """
                   AND n.purpose = ANY(string_to_array(asked.scopes, ' '))
                   AND NOT coalesce(jsonb_exists(CAST(n.core AS jsonb)->'kept', asked.purpose), false)
            ) AS is_in_ledger,
+           own.grant_seq IS NOT NULL AND EXISTS (SELECT FROM invalidations WHERE finished_at IS NULL) AND EXISTS (
+               SELECT FROM invalidations i JOIN consent_events g ON g.seq = own.grant_seq
+                WHERE i.finished_at IS NULL AND strpos(g.core, i.mark) > 0
+                  AND (i.kind <> 'collection_point' OR g.seq <= i.until_seq)) AS is_ending,
            clock_timestamp() AS at,
            (SELECT h.recorded_at > clock_timestamp() + interval '60 seconds' FROM consent_chain h WHERE h.name = 'main')
                AS clock_is_behind,
            EXISTS (SELECT FROM ledger_forks f WHERE f.closed_at IS NULL)
            OR $6::bigint IS NOT NULL AND NOT EXISTS (
-               SELECT FROM consent_events s WHERE s.seq = $6::bigint AND s.leaf_hash = $7::text) AS is_forked
+               SELECT FROM consent_events s WHERE s.seq = $6::bigint AND s.leaf_hash = $7::text) AS is_forked,
+           EXISTS (SELECT FROM consent_events u
+                    WHERE u.seq = (SELECT coalesce(max(size), 0) + 1 FROM consent_checkpoints)
+                      AND u.recorded_at < to_char((now() - $8::interval) AT TIME ZONE 'UTC',
+                                                  'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) AS is_unsigned
       FROM unnest($1::uuid[], $2::text[], $3::text[])
            WITH ORDINALITY AS asked (contact_id, purpose, scopes, number)
       JOIN contacts c ON c.id = asked.contact_id
@@ -206,9 +235,11 @@ class Facts(msgspec.Struct, frozen=True):
     has_pending: bool
     head: int
     is_in_ledger: bool
+    is_ending: bool  # the grant is being made invalid with others
     at: datetime
     clock_is_behind: bool | None
     is_forked: bool  # this is not the ledger that was signed last, or nobody has decided about one that was not
+    is_unsigned: bool  # what was recorded too long ago could still be rewritten without anybody noticing
 
 
 async def _facts(connection: Driver, requests: Sequence[SendRequest], signed: Mark | None) -> dict[int, Facts]:
@@ -221,6 +252,7 @@ async def _facts(connection: Driver, requests: Sequence[SendRequest], signed: Ma
         _REVOKING,
         signed and signed.size,
         signed and signed.leaf_hash,
+        UNSIGNED_HALT,
     )
     found = {row["number"]: Facts(*row) for row in rows}
     if any(facts.clock_is_behind for facts in found.values()):
@@ -282,6 +314,7 @@ def _consent_refusal(row: Facts, state: State, overlays: frozenset[str], now: da
         return _STATES[state]
     grade = row.grade or "none"  # sorts behind every grade
     for applies, reason in (
+        (row.is_ending, SkipReason.INVALID),
         (row.expires_at is None or row.expires_at <= now, SkipReason.EXPIRED),
         (grade > (row.min_grade or "A") or grade > "C", SkipReason.GRADE_TOO_LOW),
         (REAFFIRM_DUE in overlays and grade > "B", SkipReason.REAFFIRM_DUE),

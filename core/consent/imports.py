@@ -1,8 +1,9 @@
 """What becomes of one row of a consent import; pure."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from core.consent.state import Grade
 
@@ -20,8 +21,7 @@ class ImportOutcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowFacts:
+class RowFacts(Struct, frozen=True, kw_only=True, gc=False):
     """What is known about a row once it has been read and looked up."""
 
     is_opt_out: bool

@@ -1,33 +1,52 @@
 """The append-only ledger: seals events on top of each other, signs its size and root."""
 
 import json
-import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import ClassVar
+from datetime import datetime, timedelta
+from typing import ClassVar, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import select
+from asyncpg.pgproto.pgproto import UUID as FastUUID  # noqa: N811
+from msgspec import Struct
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent.canonical import MerkleTree, leaf_hash, timestamp
-from core.consent.sealed import Core, seal
+from core.consent.sealed import Core, Pattern, seal
 from core.db import copy_rows, fetch
 from core.errors import AppError
 from core.keys import Keyring
 from core.models import ChainHead, Checkpoint, ConsentEvent
 
+_RANDOM_BITS = (1 << 80) - 1 & ~(0xF << 76) & ~(0x3 << 62)
+_VERSION_BITS = 0x7 << 76 | 0x2 << 62
 _PAGE = 5_000  # rows read at a time while a root is computed
+SIGNED_EVERY = 1_000  # events, or five minutes, whichever comes first
+UNSIGNED_ALARM = timedelta(minutes=10)  # of the oldest event that nobody signed: somebody should look
+UNSIGNED_HALT = timedelta(minutes=60)  # after it nothing is sent that needs a consent: it could be rewritten unseen
 
 
 class LedgerDamaged(AppError):
     """The ledger does not agree with itself or with what was signed."""
 
     code: ClassVar[str] = "ledger_damaged"
+
+
+class Place(NamedTuple):
+    """What an event learns when it is put on top of the ledger."""
+
+    seq: int
+    prev: str
+    recorded_at: str
+    number: int | None  # of the contact's events; null on system events
+    tenant_id: str
+
+
+_Row: TypeAlias = tuple[object, ...]  # of consent_events, in the order of `_COLUMNS`
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +57,59 @@ class Draft:
     contact_id: UUID | None  # null on system events
     core: Core
 
+    def put(self, place: Place) -> tuple[str, _Row]:
+        """(its hash, its row) in that place."""
+        core = self.core
+        core.seq, core.prev, core.recorded_at, core.tenant_id = (
+            place.seq,
+            place.prev,
+            place.recorded_at,
+            place.tenant_id,
+        )
+        if place.number is not None:
+            core.subject_event_no = place.number
+        text, hashed = seal(core)
+        own = (self.event_id, self.contact_id, core.expires_at or None, core.source_event_ref)
+        return hashed, (place.seq, text, hashed, place.recorded_at, *own, *_shown(core))
 
-@dataclass(frozen=True, slots=True)
-class SealedEvent:
+
+class Kind:
+    """What events that differ in nothing but who, when and the proof have in common, from the first one's core."""
+
+    __slots__ = ("pattern", "shown")
+
+    def __init__(self, core: Core) -> None:
+        self.pattern, self.shown = Pattern(core), _shown(core)
+
+
+class Twin(Struct, gc=False):
+    """An event of that kind before it has a place; what the kind says of all is not said again."""
+
+    kind: Kind
+    event_id: UUID
+    contact_id: UUID
+    evidence_commit: str | None
+    expires_at: str | None
+    occurred_at: str
+    source_event_ref: str
+
+    def put(self, place: Place) -> tuple[str, _Row]:
+        """(its hash, its row) in that place: what a draft with the whole core would come to."""
+        seq, prev, recorded_at, number, tenant_id = place
+        proof = (self.evidence_commit, self.expires_at)
+        text, hashed = self.kind.pattern.fill(
+            (
+                str(self.event_id),
+                *(proof if None not in proof else filter(None, proof)),
+                *(self.occurred_at, prev, recorded_at, str(seq), self.source_event_ref, str(number)),
+                *(str(self.contact_id), tenant_id),
+            )
+        )
+        own = (self.event_id, self.contact_id, self.expires_at, self.source_event_ref)
+        return hashed, (seq, text, hashed, recorded_at, *own, *self.kind.shown)
+
+
+class SealedEvent(NamedTuple):
     """An event in its place."""
 
     seq: int
@@ -51,15 +120,25 @@ class SealedEvent:
 
 
 def new_event_id() -> UUID:
-    """A UUIDv7 (RFC 9562 §5.7): 48 bits of milliseconds, then random."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
+    """A UUIDv7 (RFC 9562 §5.7): 48 bits of milliseconds, then random.
+
+    The driver's own kind of UUID: it is made, hashed, written and sent several times as fast.
+    """
+    return next(new_event_ids(1))
 
 
-def new_salt() -> bytes:
-    """32 random bytes that keep a commitment to guessable evidence from being guessed."""
-    return secrets.token_bytes(32)
+def new_event_ids(count: int) -> Iterator[UUID]:
+    """So many of them, whose random bits are asked for at once."""
+    drawn, milliseconds = secrets.token_bytes(10 * count), (time.time_ns() // 1_000_000).to_bytes(6, "big")
+    for at in range(0, 10 * count, 10):
+        random = int.from_bytes(drawn[at : at + 10], "big") & _RANDOM_BITS | _VERSION_BITS
+        yield FastUUID(milliseconds + random.to_bytes(10, "big"))
+
+
+def new_salts(count: int) -> Iterator[bytes]:
+    """Each 32 random bytes, which keep a commitment to guessable evidence from being guessed."""
+    drawn = secrets.token_bytes(32 * count)
+    return (drawn[at : at + 32] for at in range(0, 32 * count, 32))
 
 
 def origin(installation_id: UUID) -> str:
@@ -81,13 +160,19 @@ _LOCK_HEAD = """
 """
 
 _COLUMNS = (
-    *("seq", "core", "leaf_hash", "event_id", "event_type", "subject_id", "purpose", "controller", "grade", "method"),
-    *("next_state", "reason", "expires_at", "recorded_at", "source_event_ref"),
+    *("seq", "core", "leaf_hash", "recorded_at", "event_id", "subject_id", "expires_at", "source_event_ref"),
+    *("event_type", "purpose", "controller", "grade", "method", "next_state", "reason"),
 )
 
 
+def _shown(core: Core) -> _Row:
+    """The last of `_COLUMNS`, which events of a kind share; UNSET is false, and stored as null."""
+    optional = (core.grade, core.method, core.next_state, core.reason)
+    return (core.event_type, core.purpose, core.controller_id, *(value or None for value in optional))
+
+
 async def append(
-    session: AsyncSession, drafts: Sequence[Draft], *, newcomers: Collection[UUID] = ()
+    session: AsyncSession, drafts: Sequence[Draft | Twin], *, newcomers: Collection[UUID] = ()
 ) -> list[SealedEvent]:
     """Seal drafts on top of the ledger, in their order; the head stays locked until the transaction ends.
 
@@ -107,41 +192,17 @@ async def append(
     (head,) = await fetch(session, _LOCK_HEAD)
     recorded_at: datetime = head["recorded_at"]
     sealed: list[SealedEvent] = []
-    rows: list[tuple[object, ...]] = []
+    rows: list[_Row] = []
     previous, at, tenant = head["head_hash"], timestamp(recorded_at), str(head["installation"])
     for seq, draft in enumerate(drafts, start=head["head_seq"] + 1):
-        core = draft.core
-        core.seq, core.prev, core.recorded_at, core.tenant_id = seq, previous, at, tenant
+        number = None
         if draft.contact_id is not None:
-            numbers[draft.contact_id] += 1
-            core.subject_event_no = numbers[draft.contact_id]
-        line, previous = seal(core)
+            number = numbers[draft.contact_id] = numbers[draft.contact_id] + 1
+        previous, row = draft.put(Place(seq, previous, at, number, tenant))
         sealed.append(SealedEvent(seq, draft.event_id, draft.contact_id, previous, recorded_at))
-        rows.append(_row(draft, line, previous))
+        rows.append(row)
     await copy_rows(session, "consent_events", _COLUMNS, rows)
     return sealed
-
-
-def _row(draft: Draft, line: str, hashed: str) -> tuple[object, ...]:
-    """The event in the order of `_COLUMNS`; UNSET is false, and stored as null."""
-    core = draft.core
-    return (
-        core.seq,
-        line,
-        hashed,
-        draft.event_id,
-        core.event_type,
-        draft.contact_id,
-        core.purpose,
-        core.controller_id,
-        core.grade or None,
-        core.method or None,
-        core.next_state or None,
-        core.reason or None,
-        core.expires_at or None,
-        core.recorded_at,
-        core.source_event_ref,
-    )
 
 
 async def checkpoint(session: AsyncSession, keyring: Keyring) -> Checkpoint | None:
@@ -175,6 +236,20 @@ async def checkpoint(session: AsyncSession, keyring: Keyring) -> Checkpoint | No
     session.add(signed)
     await session.flush()
     return signed
+
+
+async def unsigned(session: AsyncSession) -> int:
+    """How many events no checkpoint covers."""
+    signed = select(func.coalesce(func.max(Checkpoint.size), 0)).scalar_subquery()
+    return (await session.scalars(select(ChainHead.seq - signed))).one()
+
+
+async def unsigned_since(session: AsyncSession, *, before: datetime) -> datetime | None:
+    """When the oldest event was recorded that no checkpoint covers; None when all recorded before then are signed."""
+    signed = select(func.coalesce(func.max(Checkpoint.size), 0)).scalar_subquery()
+    oldest = (ConsentEvent.seq == signed + 1, ConsentEvent.recorded_at < timestamp(before))
+    at = await session.scalar(select(ConsentEvent.recorded_at).where(*oldest))
+    return None if at is None else datetime.fromisoformat(at)
 
 
 async def latest_checkpoint(session: AsyncSession, *, at_most: int | None = None) -> Checkpoint | None:

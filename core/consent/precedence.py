@@ -10,6 +10,7 @@ import msgspec
 
 from core.consent.words import EventType, Grade
 
+PERSONS = ("data_subject", "guardian")
 TOLERANCE = timedelta(seconds=120)  # clocks of different sources may disagree by this much
 
 
@@ -52,7 +53,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_own_act(self) -> bool:
         """A provable act of the person (or guardian): the only thing that beats a withdrawal."""
-        return self.actor_type in ("data_subject", "guardian") and self.grade <= Grade.B
+        return self.actor_type in PERSONS and self.grade <= Grade.B
 
     def beats(self, negative: "Event") -> bool:
         """Whether this grant outlives a withdrawal: ties, and anything inside the tolerance, withdraw."""

@@ -38,10 +38,11 @@ class Registry:
     notices: Mapping[UUID, Notice]
 
 
-# Versions are only ever added. The tables are tiny, so this stays quick however large the ledger is.
+# Versions are only added, or found defective. The tables are tiny, so this stays quick however large the ledger is.
 _NEWEST = """
     SELECT (SELECT count(*) FROM purposes), (SELECT id FROM purposes ORDER BY id DESC LIMIT 1),
-           (SELECT count(*) FROM notices), (SELECT id FROM notices ORDER BY id DESC LIMIT 1)
+           (SELECT count(*) FROM notices), (SELECT id FROM notices ORDER BY id DESC LIMIT 1),
+           (SELECT count(invalid_at) FROM notices)
 """
 _loaded: dict[tuple[object, ...], Registry] = {}  # the newest versions → what is in force with them
 

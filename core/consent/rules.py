@@ -3,14 +3,15 @@
 Each rule changes a track and returns the name of its row. `unlisted` means that the event changed nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from core.consent.precedence import Event
+from core.consent.precedence import PERSONS, Event
 from core.consent.tracks import Track
 from core.consent.words import HOLD, REAFFIRM_DUE, UNREACHABLE, EventType, Grade, State
 
 REQUEST_TTL = timedelta(hours=48)
+TARGETS = ("notice_id", "import_batch", "collection_point", "grant_id")  # what an invalidation may name
 
 Rule = Callable[[Track, Event], str]
 
@@ -22,6 +23,7 @@ def grant(track: Track, event: Event) -> str:
     if rule is not None:
         if rule == "expired_on_arrival" and before is State.NONE:
             track.ended, track.reason = State.EXPIRED, None
+            track.lapsed.append(event)
         return rule
     row = {
         State.PENDING: "2" if event.event_type is EventType.CONFIRMED else "5",
@@ -58,7 +60,7 @@ def _out_of_turn(track: Track, event: Event, before: State) -> str | None:
             track.request = None
             return "3"
         return "unlisted" if before in (State.NONE, State.INVALID) else None
-    is_persons = event.actor_type in ("data_subject", "guardian")
+    is_persons = event.actor_type in PERSONS
     if event.event_type is EventType.REAFFIRMED and not (before is State.SUBSCRIBED and is_persons):
         return "unlisted"
     return None
@@ -113,6 +115,7 @@ def _expire(track: Track, event: Event) -> str:
         track.request = None
         return "3"
     had = track.standing is not None
+    track.lapsed += [g for g in track.grants if g.expires_at is not None and g.expires_at <= event.effective_at]
     track.grants = [g for g in track.grants if g.expires_at is None or g.expires_at > event.effective_at]
     if not had or track.standing is not None:
         return "unlisted"
@@ -121,25 +124,47 @@ def _expire(track: Track, event: Event) -> str:
 
 
 def _invalidate(track: Track, event: Event) -> str:
-    """All grants, or only those of a notice, an import or one event that `refs` names."""
-    named = {key: value for key, value in event.refs.items() if key in ("notice_id", "import_batch", "grant_id")}
+    """All consents, or only those that rest on the notice, import, collection point or event that `refs` names.
 
-    def is_meant(grant: Event) -> bool:
-        facts = {
-            "notice_id": str(grant.notice_id),
-            "import_batch": grant.refs.get("import_batch"),
-            "grant_id": str(grant.event_id),
-        }
-        return all(facts[key] == value for key, value in named.items())
-
-    touched = [grant for grant in track.grants if is_meant(grant)]
-    track.grants = [grant for grant in track.grants if not is_meant(grant)]
-    if (named and not touched) or track.closed:
+    Nobody who said stop is touched. Whatever was granted besides and had no effect goes with the grant it stood
+    behind, unless it was an act of the person: closed is safe.
+    """
+    before = track.state
+    if before in (State.CLOSED, State.WITHDRAWN):
         return "unlisted"
-    track.request = None
-    if track.standing is None:
-        track.ended, track.reason = State.INVALID, event.reason or "invalidated"
+    named = {key: value for key, value in event.refs.items() if key in TARGETS}
+    stood, requested = track.standing, track.request
+    resting = [*track.alive, *([] if stood else track.lapsed), *([requested] if requested else [])]
+    meant = [each for each in resting if rests_on(each, named)]
+    if named and not meant:
+        return "unlisted"
+    track.grants = [each for each in track.grants if each not in meant]
+    track.lapsed = [each for each in track.lapsed if each not in meant]
+    if stood in meant:
+        track.grants = [each for each in track.grants if _is_persons(each)]
+    if requested in meant:
+        track.request = None
+    is_over = stood in meant or requested in meant or (before is State.EXPIRED and not track.lapsed)
+    if track.standing is None and (is_over or not named):
+        track.end(State.INVALID, event.reason or "invalidated")
     return "17"
+
+
+def _is_persons(grant: Event) -> bool:
+    """Whether somebody confirmed or reaffirmed it, or gave it from their own account."""
+    is_answer = grant.event_type is not EventType.GRANTED and grant.actor_type in PERSONS
+    return is_answer or grant.is_own_act
+
+
+def rests_on(each: Event, named: Mapping[str, object]) -> bool:
+    """Whether a grant or request is one that an invalidation naming this (`TARGETS` → value) reaches."""
+    facts = {
+        "notice_id": str(each.notice_id),
+        "import_batch": each.refs.get("import_batch"),
+        "collection_point": each.collection_point,
+        "grant_id": str(each.event_id),
+    }
+    return all(facts[key] == value for key, value in named.items() if key in facts)
 
 
 def _close(track: Track, event: Event) -> str:

@@ -1,6 +1,10 @@
 """The sealed core of a ledger event: its fields in the order of their canonical text."""
 
+import re
+import secrets
 import unicodedata
+from collections.abc import Sequence
+from copy import copy
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -62,10 +66,54 @@ _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 def seal(core: Core) -> tuple[str, str]:
     """(canonical text, leaf hash) of a finished core; raises ValueError for text that is not in normal form C."""
+    text = _canonical(core)
+    return text, leaf_hash(text)
+
+
+def _canonical(core: Core) -> str:
     text = _ENCODER.encode(core).decode()
     if not text.isascii() and not unicodedata.is_normalized("NFC", text):
         raise ValueError("text is not in normal form C")
-    return text, leaf_hash(text)
+    return text
+
+
+_OWN_TEXTS = (
+    *("event_id", "evidence_commit", "expires_at", "occurred_at", "prev", "recorded_at", "source_event_ref"),
+    *("subject_id", "tenant_id"),
+)
+_HOLE = secrets.token_hex(16)  # what no field says: each process draws its own
+_NUMBER = 2**53 - 1  # nor has any event this place
+_HOLES = re.compile(f'(?<="){_HOLE}(?=")|(?<="seq":){_NUMBER}(?=,)|(?<="subject_event_no":){_NUMBER}(?=,)')
+
+
+class Pattern:
+    """The text of events that differ in nothing but who, when, the proof and the place: encoded once, filled often.
+
+    It is the text of one such event's core with holes in it, so `fill` writes what `seal` would. What goes into the
+    holes are ids, hashes, instants and numbers, which JSON writes as they are.
+    """
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, core: Core) -> None:
+        blank = copy(core)
+        for name in _OWN_TEXTS:
+            if getattr(core, name) is not UNSET:
+                setattr(blank, name, _HOLE)
+        blank.seq = blank.subject_event_no = _NUMBER
+        between = _HOLES.split(_canonical(blank))
+        self._pieces = [piece for text in between for piece in (text, "")][:-1]
+
+    def fill(self, own: Sequence[str]) -> tuple[str, str]:
+        """(canonical text, leaf hash); raises ValueError when there are not as many values as holes.
+
+        `own` are, where they are not UNSET and in this order: event_id, evidence_commit, expires_at, occurred_at,
+        prev, recorded_at, seq, source_event_ref, subject_event_no, subject_id, tenant_id.
+        """
+        pieces = self._pieces.copy()
+        pieces[1::2] = own
+        text = "".join(pieces)
+        return text, leaf_hash(text)
 
 
 def unset(value: str | None) -> str | UnsetType:

@@ -4,6 +4,7 @@
   └─granted──────────────────────────────▲  │  ├─clock─▶ expired ─granted, confirmed─▶ subscribed
  pending ─declined, stop word─▶ withdrawn   │  └─invalidated (from anywhere)─▶ invalid ─granted─▶ subscribed
  pending ─48 h─▶ none                       └─reaffirmed─▶ subscribed, later expiry
+ invalidated leaves withdrawn and closed alone; a withdrawal that only an invalid grant outlived counts again
  withdrawn ─confirmed or granted by the person's own act, grade A or B, clearly later─▶ subscribed
  anything ─tenure closed, erased─▶ closed, for ever
 
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from core.consent.precedence import TOLERANCE, Event, covers, is_scope, scopes_of
-from core.consent.rules import REQUEST_TTL, RULES, grant
+from core.consent.rules import REQUEST_TTL, RULES, grant, rests_on
 from core.consent.tracks import Permission, Track
 from core.consent.words import (
     ENDING,
@@ -60,10 +61,11 @@ __all__ = [
     "covers",
     "is_scope",
     "replay",
+    "rests_on",
     "scopes_of",
 ]
 
-STATE_RULES = "1"  # version of these rules; part of the consent policy's hash
+STATE_RULES = "2"  # version of these rules; part of the consent policy's hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Change:
 class Fold:
     """A contact's permissions, one event after another in the ledger's order."""
 
+    __slots__ = ("_seen", "_tracks")
+
     def __init__(self) -> None:
         self._tracks: dict[str, Track] = {}
         self._seen: set[UUID] = set()
@@ -87,6 +91,10 @@ class Fold:
     def state(self, purpose: str) -> State:
         """The state of a purpose, whether or not an event has named it."""
         return self._track(purpose, keep=False).state
+
+    def grants(self, purpose: str) -> list[Event]:
+        """The grants of a purpose that no withdrawal outlives: the one in force, and those behind it."""
+        return self._track(purpose, keep=False).alive
 
     def permissions(self) -> dict[str, Permission]:
         """Per purpose and per scope that any event named."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import itemgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -161,7 +161,8 @@ _STATE_COLUMNS = (
 )
 
 
-def _state_values(row: StateRow) -> tuple[object, ...]:
+def state_values(row: StateRow) -> tuple[object, ...]:
+    """The row as the columns above hold it."""
     permission = row.permission
     return (
         row.contact_id,
@@ -176,10 +177,10 @@ def _state_values(row: StateRow) -> tuple[object, ...]:
     )
 
 
-async def add_states(session: AsyncSession, rows: Sequence[StateRow]) -> None:
-    """Add rows of contacts who have none, by COPY."""
+async def add_states(session: AsyncSession, rows: Sequence[tuple[object, ...]]) -> None:
+    """Add rows of contacts who have none, by COPY; as `state_values` gives them."""
     if rows:
-        await copy_rows(session, "consent_state", _STATE_COLUMNS, map(_state_values, rows))
+        await copy_rows(session, "consent_state", _STATE_COLUMNS, rows)
 
 
 _WRITE_STATES = """
@@ -199,7 +200,7 @@ _WRITE_STATES = """
 async def write_states(session: AsyncSession, rows: Sequence[StateRow]) -> None:
     """Put rows of the cache in place of what was there, in one statement."""
     if rows:
-        await fetch(session, _WRITE_STATES, *zip(*map(_state_values, rows), strict=True))
+        await fetch(session, _WRITE_STATES, *zip(*map(state_values, rows), strict=True))
 
 
 _SUPPRESS = """
@@ -232,8 +233,7 @@ async def lift(session: AsyncSession, rows: Mapping[UUID, int], *, now: datetime
         await fetch(session, _LIFT, now, list(rows), list(rows.values()))
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What proves an event, and the salt that its commitment needs."""
 
     event_id: UUID
@@ -244,5 +244,4 @@ class Evidence:
 
 async def write_evidence(session: AsyncSession, rows: Sequence[Evidence]) -> None:
     if rows:
-        records = [(row.event_id, row.contact_id, row.salt, row.payload) for row in rows]
-        await copy_rows(session, "consent_evidence", ("event_id", "contact_id", "salt", "payload"), records)
+        await copy_rows(session, "consent_evidence", Evidence._fields, rows)

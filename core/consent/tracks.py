@@ -25,6 +25,7 @@ class Track:
     """Everything that matters for one purpose or scope."""
 
     grants: list[Event] = field(default_factory=list)
+    lapsed: list[Event] = field(default_factory=list)  # grants whose time was over
     negatives: dict[tuple[str, str], Event] = field(default_factory=dict)  # latest per stream
     request: Event | None = None
     ended: State = State.NONE
@@ -56,9 +57,21 @@ class Track:
             return None
         if len(self.grants) == 1 and not self.negatives:
             return self.grants[0]
+        return min(self.alive, key=preference, default=None)
+
+    @property
+    def alive(self) -> list[Event]:
+        """The grants no withdrawal outlives."""
         negatives = self.negatives.values()
-        alive = [grant for grant in self.grants if all(grant.beats(negative) for negative in negatives)]
-        return min(alive, key=preference, default=None)
+        return [grant for grant in self.grants if all(grant.beats(negative) for negative in negatives)]
+
+    def end(self, state: State, reason: str) -> None:
+        """What is left once no grant stands: a withdrawal that a grant outlived until now counts again."""
+        latest = max(self.negatives.values(), key=lambda negative: negative.effective_at, default=None)
+        if latest is None:
+            self.ended, self.reason = state, reason
+        else:
+            self.ended, self.reason = State.WITHDRAWN, latest.reason or latest.event_type.value.lower()
 
     @property
     def state(self) -> State:

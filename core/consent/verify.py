@@ -45,17 +45,18 @@ ROWS = {
 POSITIVE, ENDING = {"GRANTED", "CONFIRMED", "REAFFIRMED"}, {"TENURE_CLOSED", "ERASED"}
 NEGATIVE = {"WITHDRAWN", "OBJECTED", "DECLINED", "META_STOPPED", "SUPPRESSED"}
 REVOKING = NEGATIVE | ENDING | {"EXPIRED", "INVALIDATED"}
+TARGETS = ("notice_id", "import_batch", "collection_point", "grant_id")
 PERSON, TOLERANCE, TTL = ("data_subject", "guardian"), timedelta(seconds=120), timedelta(hours=48)
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode  # RFC 8785
 
 # The keys of a core: what decides and many events share (their Kind); what only proves; what is each event's own.
 Kind = namedtuple(
     "Kind",
-    "actor_type clock_flags event_type grade kept method min_grade next_state notice_hash notice_id prev_state purpose"
-    " sender_scope source",
+    "actor_type clock_flags collection_point event_type grade kept method min_grade next_state notice_hash notice_id"
+    " prev_state purpose sender_scope source",
 )
 PROVING = (
-    "actor_ref channel collection_point consent_kind controller_id evidence_kinds jurisdiction language lawful_basis"
+    "actor_ref channel consent_kind controller_id evidence_kinds jurisdiction language lawful_basis"
     " policy_hash reason rule_id schema tenant_id withdrawal_info"
 )
 KEYS, LISTS = {*Kind._fields, *PROVING.split()}, {"clock_flags", "evidence_kinds", "kept"}
@@ -146,7 +147,11 @@ class Event(namedtuple("Event", "seq number event_id commit at received_at recor
         return (self.kind.grade, 0, -number) if again else (self.kind.grade, 1, number)
 
     def names(self) -> dict[str, str]:
-        return {**json.loads(self.refs or "{}"), "notice_id": self.kind.notice_id, "grant_id": self.event_id}
+        named = {"notice_id": self.kind.notice_id, "collection_point": self.kind.collection_point}
+        return {**json.loads(self.refs or "{}"), **named, "grant_id": self.event_id}
+
+    def is_persons(self) -> bool:
+        return self.kind.actor_type in PERSON and (self.kind.grade <= "B" or self.kind.event_type != "GRANTED")
 
 
 def covers(scope: str, purpose: str) -> bool:
@@ -156,10 +161,11 @@ def covers(scope: str, purpose: str) -> bool:
 class Track:
     """One purpose, or one scope, of one person, replayed from the sealed events alone."""
 
-    __slots__ = ("ended", "grants", "negatives", "request", "standing")
+    __slots__ = ("ended", "grants", "lapsed", "negatives", "request", "standing")
 
     def __init__(self, wider: Iterable["Track"]) -> None:
         self.grants: list[Event] = []
+        self.lapsed: list[Event] = []  # their time was over
         self.negatives: dict[tuple[str, str], Event] = {}  # the latest of each clock
         self.standing: Event | None = None  # the best grant that outlived all of these
         self.request: Event | None = None
@@ -178,16 +184,20 @@ class Track:
         self.negatives[event.clock()] = event if event.at > known.at else known
         self.keep(self.grants)
 
+    def alive(self, grants: list[Event]) -> list[Event]:
+        return [grant for grant in grants if all(map(grant.beats, self.negatives.values()))]
+
     def keep(self, grants: list[Event]) -> None:
-        alive = [grant for grant in grants if all(map(grant.beats, self.negatives.values()))]
-        self.grants, self.standing = grants, min(alive, key=Event.preference, default=None)
+        self.grants, self.standing = grants, min(self.alive(grants), key=Event.preference, default=None)
 
     def grant(self, event: Event) -> None:
         before, late, kind = self.state(), self.request and event.is_after(self.request, TTL), event.kind
         if not "A" <= kind.grade <= min(kind.min_grade, "C"):
             return
         if event.expires_at <= event.received_at:
-            self.ended = "expired" if before == "none" else self.ended
+            if before == "none":
+                self.ended = "expired"
+                self.lapsed.append(event)
         elif self.negatives and not all(map(event.beats, self.negatives.values())):
             return
         elif kind.event_type == "CONFIRMED" and (late or before in ("none", "invalid")):
@@ -210,16 +220,29 @@ class Track:
         elif kind == "EXPIRED" and asked and event.is_after(asked, TTL):
             self.request = None
         elif kind == "EXPIRED":
+            self.lapsed += [grant for grant in self.grants if grant.expires_at <= event.at]
             self.keep([grant for grant in self.grants if grant.expires_at > event.at])
             ended = "expired" if had else ended
-        elif kind == "INVALIDATED":
-            refs = json.loads(event.refs or "{}")
-            named = {key: refs[key] for key in ("notice_id", "import_batch", "grant_id") if key in refs}.items()
-            left = [grant for grant in self.grants if not named <= grant.names().items()]
-            if len(left) < len(self.grants) or not named:
-                self.keep(left)
-                self.request, ended = None, "invalid"
+        elif kind == "INVALIDATED" and self.state() != "withdrawn":
+            ended = self.invalidate(event)
         self.ended = self.ended if self.standing else ended
+
+    def invalidate(self, event: Event) -> str:
+        """Ends what rests on the thing that the event names, or everything; the word for what is left."""
+        refs, had, before = json.loads(event.refs or "{}"), self.standing, self.state()
+        named = {key: refs[key] for key in TARGETS if key in refs}.items()
+        resting = [*self.alive(self.grants), *([] if had else self.lapsed), *([self.request] if self.request else [])]
+        meant = [each for each in resting if named <= each.names().items()]
+        if named and not meant:
+            return self.ended
+        left = [grant for grant in self.grants if grant not in meant]
+        self.lapsed = [grant for grant in self.lapsed if grant not in meant]
+        self.keep([grant for grant in left if grant.is_persons()] if had in meant else left)
+        over = had in meant or self.request in meant or (before == "expired" and not self.lapsed)
+        self.request = None if self.request in meant else self.request
+        if self.standing or not (over or not named):
+            return self.ended
+        return "withdrawn" if self.negatives else "invalid"
 
 
 class Person(dict[str, Track]):

@@ -20,7 +20,7 @@ from core.models.form import OptInForm, OptInRequest
 from core.models.hook import Hook, HookCursor, HookDelivery, StatusChange
 from core.models.link import Conversion, Link, LinkHit
 from core.models.message import Message, MessageEvent, PersonReached, Rate
-from core.models.oversight import LedgerAnchor, LedgerCheck, LedgerFork, RegistryDraft
+from core.models.oversight import Invalidation, LedgerAnchor, LedgerCheck, LedgerFork, RegistryDraft
 from core.models.person import ApiKey, AuditEntry, IdempotencyKey, Session, User
 from core.models.reply import Reply, ReplyText
 from core.models.request import DataRequest, Erasure, SealedRecord
@@ -35,7 +35,7 @@ from core.models.webhook import (
     WebhookEvent,
     WebhookField,
 )
-from core.models.work import Export, Import, ImportChange, ImportRow, LakeHead
+from core.models.work import Export, Import, ImportChange, ImportRow, ImportSample, LakeHead
 
 __all__ = [
     "AccountEvent",
@@ -67,9 +67,11 @@ __all__ = [
     "Import",
     "ImportChange",
     "ImportRow",
+    "ImportSample",
     "InboundDelivery",
     "InboundMessage",
     "InboundSource",
+    "Invalidation",
     "LakeHead",
     "LedgerAnchor",
     "LedgerCheck",

@@ -43,6 +43,7 @@ class Notice(WithId):
     content_hash: Mapped[str]
     effective_from: Mapped[datetime]
     effective_to: Mapped[datetime | None]
+    invalid_at: Mapped[datetime | None]  # found defective: no consent rests on it any more
     published_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
 
 

@@ -1,4 +1,4 @@
-"""What compliance oversees: checks of the ledger, checkpoints given to others, drafts a second person publishes."""
+"""What compliance oversees: checks of the ledger, checkpoints, drafts a second person publishes, invalid consents."""
 
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,7 @@ from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import WithId
+from core.statuses import InvalidationKind, WorkStatus
 
 
 class LedgerCheck(WithId):
@@ -69,3 +70,27 @@ class RegistryDraft(WithId):
     decided_at: Mapped[datetime | None]
     reason: Mapped[str | None]  # of a rejection
     published_id: Mapped[UUID | None]  # the notice or purpose it became
+
+
+class Invalidation(WithId):
+    """All consents that rest on one import, notice or collection point, made invalid in one action."""
+
+    __tablename__ = "invalidations"
+    __table_args__ = (
+        Index("uq_invalidations_open", "kind", "target", unique=True, postgresql_where=text("finished_at IS NULL")),
+    )
+
+    kind: Mapped[InvalidationKind]
+    target: Mapped[str]  # an id, or the collection point's exact text
+    mark: Mapped[str]  # stands in the sealed text of every consent that rests on it, and of no other
+    reason: Mapped[str]
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    status: Mapped[WorkStatus]
+    from_seq: Mapped[int] = mapped_column(server_default=text("0"))  # of the ledger: read behind this record
+    until_seq: Mapped[int]  # and up to this one
+    cursor: Mapped[UUID | None]  # the last contact that is done
+    waits_for: Mapped[list[Any] | None]  # transactions that may not have known of it
+    people: Mapped[int | None]  # found; null until they are counted
+    people_done: Mapped[int] = mapped_column(server_default=text("0"))
+    counts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # what became of how many
+    finished_at: Mapped[datetime | None]

@@ -8,7 +8,7 @@ from sqlalchemy import Boolean, ForeignKey, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Model, WithId
-from core.statuses import ImportStatus, WorkStatus
+from core.statuses import Finding, ImportStatus, WorkStatus
 
 
 class Import(WithId):
@@ -33,6 +33,25 @@ class Import(WithId):
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     finished_at: Mapped[datetime | None]
     undone: Mapped[dict[str, Any] | None]  # what undoing took back → how many
+    outs_recorded: Mapped[bool] = mapped_column(server_default=text("false"))  # while its opt-ins wait for somebody
+    wanted: Mapped[bool] = mapped_column(server_default=text("false"))  # somebody asked for it to be recorded
+    claims: Mapped[dict[str, Any] | None]  # what the file says about consent, summed up; known once it is read
+    attestation: Mapped[dict[str, Any] | None]  # who vouches for its consents: name, role, statement, at, user_id
+    approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))  # the second person
+    approved_at: Mapped[datetime | None]
+
+
+class ImportSample(Model):
+    """A row of an import whose proof the second person opens, and what they found; the row itself is an ImportRow."""
+
+    __tablename__ = "import_samples"
+
+    import_id: Mapped[UUID] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True)
+    row_number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    finding: Mapped[Finding | None]
+    note: Mapped[str | None]
+    found_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    found_at: Mapped[datetime | None]
 
 
 class ImportChange(Model):

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
+from msgspec import structs
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -108,7 +109,7 @@ async def answer_signup(
     notice = await current_notice(session, PURPOSE, language=heard.contact.language)
     if notice is None:
         return None
-    asked = replace(_act(heard, EventType.REQUESTED, PURPOSE, notice=notice), method=Method.META_PREF)
+    asked = structs.replace(_act(heard, EventType.REQUESTED, PURPOSE, notice=notice), method=Method.META_PREF)
     (outcome,) = await consents.record(session, [asked], keyring=keyring, settings=settings, now=now)
     is_asked = not outcome.is_duplicate and outcome.state is not State.SUBSCRIBED
     if not is_asked or heard.sender_id is None or await _is_late(session, heard, now=now):

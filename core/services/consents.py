@@ -4,7 +4,7 @@ Lock order, the same for every writer: address advisory locks, contacts by id, t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -26,11 +26,11 @@ from core.consent.registry import (
     put_purpose,
     record_system,
 )
-from core.consent.state import NEGATIVE, Change, Event, EventType, covers
+from core.consent.state import covers
 from core.consent.upkeep import due_acts, rebuild
 from core.keys import Keyring
 from core.models import ConsentEvent, ConsentEvidence, Contact, ContactAddress, PendingWithdrawal
-from core.services.judging import Judged, Outcome, Person, judge
+from core.services.judging import NOBODY, Alike, Judged, Outcome, Person, judge
 from core.settings import Settings
 
 __all__ = [
@@ -55,8 +55,6 @@ __all__ = [
     "withdraw_unknown",
 ]
 
-NOBODY = UUID(int=0)  # contact of an act whose person is not known yet
-
 
 async def record(
     session: AsyncSession,
@@ -80,49 +78,45 @@ async def record(
 
 async def seal(session: AsyncSession, batch: Judged, *, keyring: Keyring, now: datetime) -> None:
     """Write what was judged in this transaction: ledger, evidence, state and suppressions."""
-    sealed = await ledger.append(session, batch.drafts, newcomers=batch.newcomers)
-    await _write(session, batch, sealed, keyring, now)
+    batch.sealed = await ledger.append(session, batch.drafts, newcomers=batch.newcomers)
+    await _write(session, batch, keyring, now)
 
 
-async def _write(
-    session: AsyncSession, batch: Judged, sealed: Sequence[ledger.SealedEvent], keyring: Keyring, now: datetime
-) -> None:
+async def _write(session: AsyncSession, batch: Judged, keyring: Keyring, now: datetime) -> None:
     heads: dict[UUID, int] = {}
+    folded: dict[UUID, Person] = {}
+    first: list[tuple[object, ...]] = []  # rows of the cache of people who had none
     suppressed: list[stored.Suppress] = []
     lifted: dict[UUID, int] = {}
-    for event, change, person, place in zip(batch.events, batch.changes, batch.people, sealed, strict=True):
-        person.seqs[event.event_id] = place.seq
-        heads[person.contact_id] = place.seq
-        if _suppresses(event, change):
+    for draft, decided, person, place in zip(batch.drafts, batch.decided, batch.people, batch.sealed, strict=True):
+        if isinstance(draft, Alike):
+            first.extend(draft.states(place.seq))
+        else:
+            person.seqs[draft.event_id] = heads[person.contact_id] = place.seq
+            folded[person.contact_id] = person
+        event = decided.event
+        if decided.suppresses:
             reason = event.reason or event.event_type.value.lower()
             suppressed += [
                 stored.Suppress(versions[0], keyring.address_version, event.purpose, reason, place.seq)
                 for versions in person.refs
             ]
-        if change.lifted:
+        if decided.change.lifted:
             covering = [known for known in person.suppressions if covers(known.scope, event.purpose)]
             lifted |= {known.id: place.seq for known in covering}
     await stored.write_evidence(session, batch.evidence)
-    people = {person.contact_id: person for person in batch.people}.values()
-    await stored.add_states(session, _rows([person for person in people if person.is_blank], heads))
-    await stored.write_states(session, _rows([person for person in people if not person.is_blank], heads))
+    first += map(stored.state_values, _rows([person for person in folded.values() if person.is_blank], heads))
+    await stored.add_states(session, first)
+    await stored.write_states(session, _rows([person for person in folded.values() if not person.is_blank], heads))
     await stored.lift(session, lifted, now=now)
     await stored.suppress(session, suppressed)
-
-
-def _suppresses(event: Event, change: Change) -> bool:
-    """Withdrawals and erasures that took effect reach every contact that ever has the address."""
-    is_persons = (event.event_type in NEGATIVE and event.event_type is not EventType.SUPPRESSED) or (
-        event.event_type is EventType.ERASED
-    )
-    return is_persons and not change.kept and change.rule not in ("superseded", "unlisted", "25")
 
 
 def _rows(people: Iterable[Person], heads: Mapping[UUID, int]) -> list[stored.StateRow]:
     return [
         stored.state_row(person.contact_id, purpose, permission, person.seqs, heads[person.contact_id])
         for person in people
-        for purpose, permission in (person.permissions or person.fold.permissions()).items()
+        for purpose, permission in person.fold.permissions().items()
     ]
 
 
@@ -156,7 +150,7 @@ async def withdraw_unknown(
         session.add(ContactAddress(contact_id=contact_id, kind=kind, value=value, match_key=match_key))
         await session.flush()
     (outcome,) = await record(
-        session, [replace(act, contact_id=contact_id)], keyring=keyring, settings=settings, now=now
+        session, [msgspec.structs.replace(act, contact_id=contact_id)], keyring=keyring, settings=settings, now=now
     )
     return outcome
 
@@ -166,7 +160,7 @@ async def pend_withdrawal(session: AsyncSession, contact_id: UUID, act: Act) -> 
 
     To be committed in a transaction of its own, after the one that timed out was rolled back.
     """
-    request = msgspec.to_builtins(replace(act, contact_id=contact_id, evidence={}))
+    request = msgspec.to_builtins(msgspec.structs.replace(act, contact_id=contact_id, evidence={}))
     request["evidence"] = msgspec.json.decode(evidence_text(act.evidence))
     session.add(PendingWithdrawal(contact_id=contact_id, request=request))
     await session.flush()
@@ -180,7 +174,7 @@ async def finish_pending(
     pending = list(await session.scalars(query.with_for_update(skip_locked=True)))
     acts = [msgspec.convert(row.request, Act) for row in pending]
     received = [
-        act if act.received_at is not None else replace(act, received_at=row.created_at)
+        act if act.received_at is not None else msgspec.structs.replace(act, received_at=row.created_at)
         for act, row in zip(acts, pending, strict=True)
     ]
     await record(session, received, keyring=keyring, settings=settings, now=now)

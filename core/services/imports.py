@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -16,17 +17,26 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import queue
+from core.consent import gate
+from core.consent.imports import ImportOutcome
 from core.db import Sessions
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, NotFound, RuleViolation
+from core.keys import Keyring
 from core.models import Import, ImportRow
-from core.services import audiences
+from core.services import audiences, imports_approval, imports_ending, invalidations
+from core.services.imports_approval import Need
 from core.services.imports_columns import HEADERS, Options
 from core.services.imports_rows import ZONE_FIELD
 from core.services.paging import Page, page
-from core.statuses import AudienceKind, ImportStatus
+from core.services.people import Actor
+from core.settings import Settings
+from core.statuses import AudienceKind, ImportStatus, InvalidationKind
 
 TAKEN_BACK_FOR = timedelta(days=7)
+BRINGS_CONSENT = (ImportOutcome.ACCEPTED, ImportOutcome.EXPIRED_ON_ARRIVAL)
+UNDONE = "The import was undone"
 FINISHED = (ImportStatus.DONE, ImportStatus.FAILED, ImportStatus.CANCELLED)
+_AT_WORK = (ImportStatus.WAITING, ImportStatus.RUNNING)
 
 
 def options_of(job: Import) -> Options:
@@ -44,8 +54,12 @@ async def add(
     audience_name: str | None,
     dry_run: bool,
     created_by: UUID | None,
+    attestation: dict[str, Any] | None,
 ) -> Import:
-    """Take a file in; a worker reads it. A check makes no list yet: it waits for `confirm`."""
+    """Take a file in; a worker reads it. A check makes no list yet: it waits for `confirm`.
+
+    Without an attestation a file with opt-ins ends checked, and waits for one.
+    """
     if audience_name and not dry_run:
         options = await _with_list(session, options, audience_name, created_by)
     job = Import(
@@ -59,6 +73,8 @@ async def add(
         options=options.stored(),
         audience_name=audience_name if dry_run else None,
         created_by=created_by,
+        attestation=attestation,
+        wanted=not dry_run,
     )
     session.add(job)
     await session.flush()
@@ -80,8 +96,12 @@ async def get(session: AsyncSession, import_id: UUID, *, lock: bool = False) -> 
     return job
 
 
-async def list_page(session: AsyncSession, *, limit: int, cursor: str | None) -> Page[Import]:
-    return await page(session, select(Import), Import.id.expression, limit=limit, cursor=cursor)
+async def list_page(
+    session: AsyncSession, *, status: ImportStatus | None = None, limit: int, cursor: str | None
+) -> Page[Import]:
+    """Newest first, all or those of one status."""
+    query = select(Import) if status is None else select(Import).where(Import.status == status)
+    return await page(session, query, Import.id.expression, limit=limit, cursor=cursor)
 
 
 async def rows_page(
@@ -116,9 +136,13 @@ async def reasons(session: AsyncSession, import_id: UUID, *, verdicts: Sequence[
     return [Why(*row) for row in found]
 
 
-async def columns_of_rejects(session: AsyncSession, import_id: UUID) -> list[str]:
+async def columns_of_rejects(session: AsyncSession, import_id: UUID, *, verdicts: Sequence[str]) -> list[str]:
     """Every name under which some rejected row holds something, our fields first."""
-    filled = (ImportRow.import_id == import_id, func.jsonb_typeof(ImportRow.raw) == "object")
+    filled = (
+        ImportRow.import_id == import_id,
+        ImportRow.verdict.in_(verdicts),
+        func.jsonb_typeof(ImportRow.raw) == "object",
+    )
     names = set(await session.scalars(select(func.jsonb_object_keys(ImportRow.raw)).where(*filled).distinct()))
     return [*(name for name in HEADERS if name in names), *sorted(names - HEADERS.keys() - {ZONE_FIELD})]
 
@@ -129,23 +153,77 @@ async def forget_rows(session: AsyncSession, job: Import) -> None:
     job.rows_read, job.rows_done, job.verdicts = 0, 0, {}
 
 
-async def confirm(session: AsyncSession, import_id: UUID) -> Import:
-    """Import for real what was checked; raises Conflict for anything else."""
+async def hold_back(session: AsyncSession, job: Import, settings: Settings) -> None:
+    """Turn an import into a check when its consents may not be recorded yet; called once its file was read.
+
+    What the file says of people who do not want to be written to counts at once, whatever becomes of the rest.
+    """
+    if job.dry_run or job.rows_done == 0:
+        may_not = imports_approval.need(job, settings) is not None
+        job.dry_run = job.dry_run or may_not
+        has_outs = bool(job.claims and job.claims["opt_outs"])
+        job.outs_recorded = job.outs_recorded or (job.wanted and may_not and has_outs)
+
+
+def checked(job: Import, settings: Settings, *, now: datetime) -> None:
+    """Every row has its verdict: what was asked for by somebody who vouches waits for the second person."""
+    asks_approval = job.wanted and imports_approval.need(job, settings) is Need.APPROVAL
+    job.status = ImportStatus.AWAITING if asks_approval else ImportStatus.CHECKED
+    job.finished_at = now
+
+
+async def confirm(
+    session: AsyncSession, import_id: UUID, *, attestation: dict[str, Any] | None, settings: Settings
+) -> Import:
+    """Import for real what was checked, once a second person agrees where there are many opt-ins.
+
+    Raises Conflict for anything else, RuleViolation when there are opt-ins and nobody vouches for them.
+    """
     job = await _in(session, import_id, (ImportStatus.CHECKED,), "only an import that was checked can be confirmed")
+    job.attestation = attestation or job.attestation
+    lacking = imports_approval.need(job, settings)
+    if lacking is Need.ATTESTATION:
+        raise RuleViolation(
+            f"the file has {job.claims['opt_ins'] if job.claims else 0:,} opt-ins: read the statement "
+            "(GET /api/imports/statement) and say with attestation.role that you make it",
+            field="attestation",
+        )
+    job.wanted = True
+    if lacking is Need.APPROVAL and job.claims and job.claims["opt_outs"] and not job.outs_recorded:
+        _again(session, job)  # its opt-outs count now
+    elif lacking is Need.APPROVAL:
+        job.status = ImportStatus.AWAITING
+    else:
+        await _record(session, job)
+    return job
+
+
+async def approve(session: AsyncSession, import_id: UUID, *, actor: Actor, now: datetime) -> Import:
+    """The second person lets an import be recorded; raises as `imports_approval.approve` does."""
+    job = await get(session, import_id, lock=True)
+    await imports_approval.approve(session, job, actor=actor, now=now)
+    await _record(session, job)
+    return job
+
+
+async def _record(session: AsyncSession, job: Import) -> None:
+    """From a check to the import itself: its rows are worked once more, and written now."""
     await forget_rows(session, job)
     if job.audience_name:
         options = await _with_list(session, options_of(job), job.audience_name, job.created_by)
         job.options, job.audience_name = options.stored(), None
-    job.status, job.dry_run, job.finished_at = ImportStatus.WAITING, False, None
-    queue.ring_after_commit(session, queue.RUN_IMPORT, import_id)
-    return job
+    job.dry_run = False
+    _again(session, job)
+
+
+def _again(session: AsyncSession, job: Import) -> None:
+    job.status, job.finished_at = ImportStatus.WAITING, None
+    queue.ring_after_commit(session, queue.RUN_IMPORT, job.id)
 
 
 async def pause(session: AsyncSession, import_id: UUID) -> Import:
     """Stop after the chunk in hand; raises Conflict unless it waits or runs."""
-    job = await _in(
-        session, import_id, (ImportStatus.WAITING, ImportStatus.RUNNING), "only a running import can be paused"
-    )
+    job = await _in(session, import_id, _AT_WORK, "only a running import can be paused")
     job.status = ImportStatus.PAUSED
     return job
 
@@ -158,16 +236,20 @@ async def resume(session: AsyncSession, import_id: UUID) -> Import:
     return job
 
 
-async def cancel(session: AsyncSession, import_id: UUID, *, now: datetime) -> Import:
+async def cancel(session: AsyncSession, import_id: UUID, *, keyring: Keyring, now: datetime) -> Import:
     """Leave the rest of the file out; what was recorded stays. Raises Conflict when it has ended."""
-    open_ones = (ImportStatus.WAITING, ImportStatus.RUNNING, ImportStatus.PAUSED, ImportStatus.CHECKED)
+    open_ones = (*_AT_WORK, ImportStatus.PAUSED, ImportStatus.CHECKED, ImportStatus.AWAITING)
     job = await _in(session, import_id, open_ones, "the import has ended already")
-    job.status, job.finished_at = ImportStatus.CANCELLED, now
+    await imports_ending.finish(session, job, ImportStatus.CANCELLED, keyring=keyring, now=now)
     return job
 
 
-async def undo(session: AsyncSession, import_id: UUID, *, now: datetime) -> Import:
-    """Take back what the import did to people, not what they said; raises Conflict when it is too late."""
+async def undo(session: AsyncSession, import_id: UUID, *, actor: Actor, keyring: Keyring, now: datetime) -> Import:
+    """Take back what the import did to people, and the consents it brought; raises Conflict when it is too late.
+
+    Opt-outs stay, and what people said themselves.
+    """
+    await gate.shut(session)  # as `invalidations.ask` does, before the import's lock
     job = await _in(session, import_id, FINISHED, "only an import that has ended can be undone, and once")
     if job.dry_run:
         raise Conflict("this import was only checked: there is nothing to undo")
@@ -175,6 +257,16 @@ async def undo(session: AsyncSession, import_id: UUID, *, now: datetime) -> Impo
     if until is None or now > until:
         raise Conflict(f"an import can be undone for {TAKEN_BACK_FOR.days} days after its end")
     job.status, job.undone = ImportStatus.UNDOING, {}
+    if any(job.verdicts.get(verdict) for verdict in BRINGS_CONSENT):
+        await invalidations.ask_once(
+            session,
+            kind=InvalidationKind.IMPORT,
+            target=str(import_id),
+            reason=UNDONE,
+            actor=actor,
+            keyring=keyring,
+            now=now,
+        )
     queue.ring_after_commit(session, queue.RUN_IMPORT, import_id)
     return job
 
@@ -242,7 +334,8 @@ async def undo_some(session: AsyncSession, job: Import, *, limit: int = 2_000) -
     """Take back a part of an import that is being undone; whether there is more.
 
     Memberships it added end, values it changed go back to what they were unless somebody changed them since, people
-    it made are removed. Who said something about consent or was written to stays, nameless; the ledger is untouched.
+    it made are removed. Who said something about consent or was written to stays, nameless; the consents it brought are
+    made invalid beside this.
     """
     members = await session.execute(
         text(

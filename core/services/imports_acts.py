@@ -1,11 +1,14 @@
 """What a row of a file says about consent: the act it is, what its evidence lacks, and the reason of its verdict."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
+
+from msgspec import structs
 
 from core.consent.acts import MARKETING, Act, ActorType, Method
 from core.consent.imports import ImportOutcome
@@ -59,9 +62,9 @@ _REASONS = {
 }
 
 
-def why(verdict: ImportOutcome, row: Row, act: Act) -> str | None:
+def why(verdict: ImportOutcome, lacking: Sequence[str]) -> str | None:
     if verdict is ImportOutcome.NOT_SENDABLE:
-        return f"the consent's evidence is incomplete: {', '.join(missing(row, act)) or 'it proves too little'}"
+        return f"the consent's evidence is incomplete: {', '.join(lacking) or 'it proves too little'}"
     return _REASONS.get(verdict)
 
 
@@ -76,16 +79,69 @@ def missing(row: Row, act: Act) -> list[str]:
     return lacking
 
 
+_OWN = frozenset({"phone", "name", "occurred_at", "source_record_id", "evidence_ref"})
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """What rows say that differ in nothing but who, when and the proof, from the first of them."""
+
+    act: Act
+    missing: Sequence[str]
+    verdicts: dict[tuple[object, ...], tuple[ImportOutcome, str | None]] = field(default_factory=dict)
+
+
+class Sayings:
+    """Acts of rows; what many of them say alike is worked out once."""
+
+    def __init__(self, job: Import, registry: Registry, now: datetime) -> None:
+        self._job, self._now, self._notices = job, now, Notices(registry)
+        self._refs = {"import_batch": str(job.id)}
+        self._known: dict[tuple[str | None, ...], Saying] = {}
+
+    def act_of(self, row: Row, contact_id: UUID) -> tuple[Act, Saying]:
+        """The act of a row that says something about consent, and what it says alike with others."""
+        said = (row.action, *row.values, None, *[value for name, value in row.values.items() if name not in _OWN])
+        known = self._known.get(said)
+        if known is None:
+            act = act_of(self._job, row, contact_id, self._refs, self._notices, self._now)
+            act = structs.replace(act, kind=len(self._known))
+            self._known[said] = known = Saying(act, missing(row, act))
+            return act, known
+        evidence = _evidence(row)
+        act = structs.replace(
+            known.act,
+            contact_id=contact_id,
+            source_key=_source_key(self._job, row, evidence),
+            occurred_at=row.occurred_at if row.occurred_at is not None and known.act.is_grant else self._now,
+            evidence=evidence,
+        )
+        return act, known
+
+
+def _evidence(row: Row) -> dict[str, str]:
+    return {name: value for name, value in row.values.items() if name not in _NOT_EVIDENCE}
+
+
+def _source_key(job: Import, row: Row, evidence: Mapping[str, str]) -> str:
+    """What makes the row the same one when it comes again.
+
+    A record of a source system is the same record in every file, as long as it says the same: what was incomplete may
+    come again with what was missing. Without an id it is this row of this file.
+    """
+    record = row.values.get("source_record_id")
+    if not record:
+        return f"{job.sha256}|{row.number}"
+    # As repr() shows the sorted items, which takes twice as long.
+    said = ", ".join([f"({name!r}, {value!r})" for name, value in sorted(evidence.items())])
+    digest = blake2b(f"[{said}]".encode(), digest_size=16).hexdigest()
+    return f"{row.values.get('source_system', '')}|{record}|{row.action}|{row.match_key}|{digest}"
+
+
 def act_of(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], notices: Notices, now: datetime) -> Act:
     values = row.values
-    record = values.get("source_record_id")
-    evidence = {name: value for name, value in values.items() if name not in _NOT_EVIDENCE}
-    # A record of a source system is the same record in every file, as long as it says the same: what was incomplete
-    # may come again with what was missing. Without an id it is this row of this file.
-    key = f"{job.sha256}|{row.number}"
-    if record:
-        said = blake2b(repr(sorted(evidence.items())).encode(), digest_size=16).hexdigest()
-        key = f"{values.get('source_system', '')}|{record}|{row.action}|{row.match_key}|{said}"
+    evidence = _evidence(row)
+    key = _source_key(job, row, evidence)
     if row.action == "opt_out":
         return Act(
             contact_id=contact_id,
@@ -118,7 +174,7 @@ def act_of(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], not
         evidence=evidence,
         refs=refs,
         declared_import=True,
-        weakest_grade=None if record and "evidence_ref" in values else Grade.E,
+        weakest_grade=None if values.get("source_record_id") and "evidence_ref" in values else Grade.E,
     )
 
 

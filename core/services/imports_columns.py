@@ -37,7 +37,11 @@ HEADERS: dict[str, tuple[str, ...]] = {
     "collection_point": ("collection_point", "source", "取得場所", "取得元", "quelle", "erhebungsort"),
     "notice_id": ("notice_id", "notice", "告知文", "hinweis", "hinweistext"),
     "source_system": ("source_system", "system", "元システム", "quellsystem"),
-    "source_record_id": ("source_record_id", "record_id", "レコードid", "datensatz", "datensatz-id"),
+    "source_record_id": (
+        *("source_record_id", "record_id", "record id", "customer_id", "customer id", "customer number", "customer no"),
+        *("レコードid", "顧客id", "顧客番号", "会員id", "会員番号"),
+        *("datensatz", "datensatz-id", "kundennummer", "kunden-nr", "kunden-nr.", "kundennr", "kunden-id"),
+    ),
     "evidence_ref": ("evidence_ref", "evidence", "証跡", "証拠", "nachweis", "beleg"),
     "evidence_sha256": ("evidence_sha256",),
     "collected_by": ("collected_by", "取得者", "erhoben von"),

@@ -9,7 +9,7 @@ import struct
 import tempfile
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ import polars as pl
 
 from core import tabular
 from core.attributes import Definition
+from core.services.imports_claims import Claims
 from core.services.imports_columns import Options, told_by_them
 from core.services.imports_rows import Row, Task, parse_row
 
@@ -43,6 +44,7 @@ class Block(msgspec.Struct, frozen=True):
     rest_marks: bytes
     rows: int
     notes: dict[str, int]
+    claims: Claims
 
 
 Marks: TypeAlias = "array[int]"  # of 64 bits each
@@ -73,6 +75,7 @@ def parse_block(task: Task, block: Sequence[tuple[int, Sequence[str]]]) -> Block
         rest_marks.tobytes(),
         len(block),
         dict(notes),
+        Claims.of([*outs, *rest]),
     )
 
 
@@ -96,6 +99,7 @@ class Reading:
     rest_marks: Marks = field(default_factory=lambda: array("Q"))
     rows: int = 0
     notes: Counter[str] = field(default_factory=Counter)
+    claims: Claims = field(default_factory=Claims)
 
     def add(self, block: Block) -> None:
         for target, marks, content, more in (
@@ -108,9 +112,21 @@ class Reading:
                 target.write(content)
         self.rows += block.rows
         self.notes.update(block.notes)
+        self.claims.add(block.claims)
+
+    def pick(self, numbers: Collection[int]) -> dict[int, Row]:
+        """Row number → row; takes as long as the file is large: call it in a thread."""
+        wanted = frozenset(numbers)
+        sources = (self.outs, self.rest) if wanted else ()
+        return {
+            row.number: row for source in sources for rows in _frames(source) for row in rows if row.number in wanted
+        }
 
     def chunks(self, size: int, *, done: int = 0) -> Iterator[list[tuple[Row, bool]]]:
-        """Rows after the first `done`, each with whether this file said the same of the same number before."""
+        """Rows after the first `done`, each with whether this file said the same of the same number before.
+
+        A chunk has opt-outs, or other rows.
+        """
         waiting: list[tuple[Row, bool]] = []
         position = 0
         for source, marks in ((self.outs, self.out_marks), (self.rest, self.rest_marks)):
@@ -125,8 +141,9 @@ class Reading:
                 while len(waiting) >= size:
                     yield waiting[:size]
                     del waiting[:size]
-        if waiting:
-            yield waiting
+            if waiting:
+                yield waiting
+                waiting = []
 
     def close(self) -> None:
         self.outs.close()

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -17,11 +17,11 @@ from core.consent.acts import Act
 from core.consent.imports import ImportOutcome, RowFacts, classify
 from core.consent.registry import Registry, load_registry
 from core.consent.state import Grade, State, covers
-from core.db import copy_rows, plan_anew
+from core.db import copy_rows, expect_many
 from core.keys import Keyring
 from core.models import Contact, Import
 from core.services import audiences, consents, contacts, imports, imports_erased
-from core.services.imports_acts import Notices, act_of, missing, why
+from core.services.imports_acts import Saying, Sayings, why
 from core.services.imports_columns import CONSENT_FIELDS, Options
 from core.services.imports_rows import Row, Value
 from core.services.judging import Judged, Newcomer, Outcome, judge
@@ -36,8 +36,12 @@ _FACTS = ("name", "language", "country", "time_zone")
 
 @dataclass
 class Check:
-    """A run that writes nothing but verdicts; remembers whom the file itself has opted out so far."""
+    """A run that writes nothing but verdicts; remembers whom the file itself has opted out so far.
 
+    With `records_outs` it writes the opt-outs: somebody asked for the file, and only its opt-ins have to wait.
+    """
+
+    records_outs: bool = False
     stopped: dict[str, set[str]] = field(default_factory=dict)  # match key → scopes
 
     def refuses(self, row: Row, purpose: str) -> bool:
@@ -52,6 +56,13 @@ class Desk:
     keyring: Keyring
     settings: Settings
     check: Check | None = None
+    outs_were_recorded: bool = False  # by a check of the same file: they are no duplicates now
+
+    def writes(self, chunk: Sequence[tuple[Row, bool]]) -> bool:
+        """Whether a chunk is recorded, and not only judged."""
+        if self.check is None:
+            return True
+        return self.check.records_outs and all(row.action == "opt_out" for row, _ in chunk)
 
 
 @dataclass
@@ -116,6 +127,7 @@ class Prepared:
     judged: Judged
     verdicts: Counter[str]
     rows: int
+    is_written: bool
     now: datetime
 
 
@@ -127,7 +139,8 @@ async def prepare_chunk(
     Holds every lock of the chunk but those of the import and of the ledger's head. Raises IntegrityError when somebody
     else is making the same contact.
     """
-    await plan_anew(session)
+    await expect_many(session)
+    is_written = desk.writes(chunk)
     registry = await load_registry(session)
     verdicts = _Verdicts(job)
     good: list[Row] = []
@@ -153,20 +166,21 @@ async def prepare_chunk(
     ]
     judged = await judge(
         session,
-        [act for _, act in acts],
+        [act for _, act, _ in acts],
         keyring=desk.keyring,
         settings=desk.settings,
         now=now,
         newcomers=newcomers,
     )
-    for (row, act), outcome in zip(acts, judged.outcomes(), strict=True):
-        _judge(row, act, outcome, registry, verdicts, desk, now)
-    if desk.check is None:
+    for (row, act, saying), outcome in zip(acts, judged.outcomes(), strict=True):
+        verdict, reason = _judge(row, act, saying, outcome, registry, desk, now)
+        verdicts.add(row, verdict, reason, outcome.contact_id)
+    if is_written:
         await _store(session, job, people, judged.events_of(), desk.options.audience_id)
     rows = ("import_id", "row_number", "verdict", "reason", "contact_id", "raw")
-    kept = verdicts.rows if desk.check is None else _without(verdicts.rows, {person.id for person in made})
+    kept = verdicts.rows if is_written else _without(verdicts.rows, {person.id for person in made})
     await copy_rows(session, "import_rows", rows, kept)
-    return Prepared(job.id, judged, verdicts.counts, len(chunk), now)
+    return Prepared(job.id, judged, verdicts.counts, len(chunk), is_written, now)
 
 
 async def finish_chunk(session: AsyncSession, prepared: Prepared, desk: Desk) -> bool:
@@ -177,7 +191,7 @@ async def finish_chunk(session: AsyncSession, prepared: Prepared, desk: Desk) ->
     job = await imports.get(session, prepared.import_id, lock=True)
     if job.status is not ImportStatus.RUNNING:
         return False
-    if desk.check is None:
+    if prepared.is_written:
         await consents.seal(session, prepared.judged, keyring=desk.keyring, now=prepared.now)
     job.verdicts = dict(sorted((Counter(job.verdicts) + prepared.verdicts).items()))
     job.rows_done += prepared.rows
@@ -301,10 +315,10 @@ def _acts(
     registry: Registry,
     verdicts: _Verdicts,
     now: datetime,
-) -> list[tuple[Row, Act]]:
+) -> list[tuple[Row, Act, Saying]]:
     """What the rows say about consent; a row that says nothing, or not when, has its verdict at once."""
     acts = []
-    refs, notices = {"import_batch": str(job.id)}, Notices(registry)
+    sayings = Sayings(job, registry, now)
     for row in good:
         contact_id = people[row.match_key].id
         if not row.action:
@@ -317,13 +331,14 @@ def _acts(
         elif row.action == "opt_in" and row.occurred_at is None:
             verdicts.add(row, ImportOutcome.NOT_SENDABLE, "occurred_at is missing", contact_id)
         else:
-            acts.append((row, act_of(job, row, contact_id, refs, notices, now)))
+            acts.append((row, *sayings.act_of(row, contact_id)))
     return acts
 
 
 def _judge(
-    row: Row, act: Act, outcome: Outcome, registry: Registry, verdicts: _Verdicts, desk: Desk, now: datetime
-) -> None:
+    row: Row, act: Act, saying: Saying, outcome: Outcome, registry: Registry, desk: Desk, now: datetime
+) -> tuple[ImportOutcome, str | None]:
+    """The row's verdict, and why; worked out once for all that say the same and came to the same."""
     purpose = registry.purposes.get(act.purpose)
     # A grant too weak or too old is turned away for that first; whoever said stop is refused all the same.
     refused = outcome.rule == "14" or outcome.state is State.WITHDRAWN
@@ -332,18 +347,25 @@ def _judge(
             refused = refused or desk.check.refuses(row, act.purpose)
         else:
             desk.check.stopped.setdefault(row.match_key, set()).add(act.purpose)
-    verdict = classify(
-        RowFacts(
-            is_opt_out=not act.is_grant,
-            number_is_good=True,
-            occurred_at=act.occurred_at,
-            received_at=now,
-            is_complete=not missing(row, act),
-            grade=outcome.grade or Grade.E,
-            min_grade=Grade(purpose.min_grade) if purpose else Grade.C,
-            validity_days=purpose.validity_days if purpose else 0,
-            is_suppressed=refused,
-            is_duplicate=outcome.is_duplicate,
+    is_duplicate = outcome.is_duplicate and (act.is_grant or not desk.outs_were_recorded)
+    validity = purpose.validity_days if purpose else 0
+    is_over = act.occurred_at + timedelta(days=validity) <= now
+    case = (refused, outcome.grade, is_duplicate, act.occurred_at > now, is_over)
+    known = saying.verdicts.get(case)
+    if known is None:
+        verdict = classify(
+            RowFacts(
+                is_opt_out=not act.is_grant,
+                number_is_good=True,
+                occurred_at=act.occurred_at,
+                received_at=now,
+                is_complete=not saying.missing,
+                grade=outcome.grade or Grade.E,
+                min_grade=Grade(purpose.min_grade) if purpose else Grade.C,
+                validity_days=validity,
+                is_suppressed=refused,
+                is_duplicate=is_duplicate,
+            )
         )
-    )
-    verdicts.add(row, verdict, why(verdict, row, act), outcome.contact_id)
+        saying.verdicts[case] = known = verdict, why(verdict, saying.missing)
+    return known

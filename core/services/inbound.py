@@ -1,11 +1,11 @@
 """What people write, tap and choose: found again as contacts, credited to a message, and their withdrawals recorded."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from msgspec import structs
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -99,7 +99,7 @@ async def consent_acts(session: AsyncSession, parsed: Parsed, *, registry: Regis
 def _effective(registry: Registry, acts: Sequence[Act]) -> list[Act]:
     """The acts, each stop aimed at something: one for a purpose that does not exist ends all marketing."""
     return [
-        act if act.purpose in registry.purposes or is_scope(act.purpose) else replace(act, purpose=MARKETING)
+        act if act.purpose in registry.purposes or is_scope(act.purpose) else structs.replace(act, purpose=MARKETING)
         for act in acts
     ]
 

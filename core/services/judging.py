@@ -1,14 +1,14 @@
 """Judging acts: what recording them will come to, for one or thousands at once, before anything is written."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from copy import copy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from operator import attrgetter
+from typing import NamedTuple, Self
 from uuid import UUID
 
-import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.consent import ledger, stored
@@ -16,17 +16,17 @@ from core.consent.acts import Act, ActorType, Method, check, clock_flags, draft,
 from core.consent.canonical import evidence_commitment, evidence_text, timestamp
 from core.consent.registry import Registry, load_registry
 from core.consent.sealed import Core
-from core.consent.state import Change, Event, EventType, Fold, Grade, Permission, State
-from core.db import MANY, fetch, plan_anew
+from core.consent.state import NEGATIVE, Change, Event, EventType, Fold, Grade, Permission, State
+from core.db import MANY, expect_many, fetch
 from core.errors import NotFound, Unavailable
 from core.keys import Keyring
 from core.settings import Settings
 
+NOBODY = UUID(int=0)  # contact of an act whose person is not known yet
 _ELSEWHERE = frozenset({Method.WEB_FORM, Method.PAPER, Method.CALL, Method.IN_PERSON, Method.PREF_CENTRE, Method.STAFF})
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of an act: the event that says so, and the state of the purpose or scope it named."""
 
     contact_id: UUID
@@ -38,8 +38,7 @@ class Outcome:
     is_duplicate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Newcomer:
+class Newcomer(NamedTuple):
     """A contact that is being made in the same transaction: nobody else can see it, and it has no history."""
 
     contact_id: UUID
@@ -57,9 +56,8 @@ class Person:
     seqs: dict[UUID, int]  # event → place, of what is in the ledger already
     events: list[Event]
     refs: list[list[str]]
-    suppressions: list[stored.LiveSuppression]
+    suppressions: Sequence[stored.LiveSuppression]
     is_blank: bool = False  # nothing of theirs is in the ledger yet
-    permissions: Mapping[str, Permission] | None = None  # where it is known without folding
 
     def asked_elsewhere(self, act: Act) -> bool:
         """Whether a request for this purpose was made by a form or staff, outside the account."""
@@ -70,13 +68,63 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class _Exemplar:
-    """The first of many acts that differ in nothing but who, when and the proof: what it came to, all come to."""
+class Decided:
+    """What an event says, and what it did; shared by those that are alike, so it tells who and when of none."""
 
-    core: Core
     event: Event
     change: Change
-    permissions: Mapping[str, Permission]
+    suppresses: bool
+
+    @classmethod
+    def of(cls, event: Event, change: Change) -> Self:
+        return cls(event, change, _suppresses(event, change))
+
+
+def _suppresses(event: Event, change: Change) -> bool:
+    """Withdrawals and erasures that took effect reach every contact that ever has the address.
+
+    So does a withdrawal that counts again, since the grant that outlived it turned out invalid.
+    """
+    is_persons = (event.event_type in NEGATIVE and event.event_type is not EventType.SUPPRESSED) or (
+        event.event_type is EventType.ERASED
+        or (event.event_type is EventType.INVALIDATED and change.after is State.WITHDRAWN)
+    )
+    return is_persons and not change.kept and change.rule not in ("superseded", "unlisted", "25")
+
+
+class Exemplar:
+    """The first of many acts that differ in nothing but who, when and the proof: what it came to, all come to."""
+
+    def __init__(self, core: Core, decided: Decided, permissions: Mapping[str, Permission]) -> None:
+        self.core, self.decided, self.permissions = core, decided, permissions
+
+    @cached_property
+    def kind(self) -> ledger.Kind:
+        return ledger.Kind(self.core)
+
+    @cached_property
+    def states(self) -> list[tuple[tuple[object, ...], bool]]:
+        """Rows of the cache, but for whose they are; and whether one relies on the event."""
+        return [
+            (
+                stored.state_values(stored.StateRow(NOBODY, purpose, permission, None, 0)),
+                permission.grant_id is not None,
+            )
+            for purpose, permission in self.permissions.items()
+        ]
+
+
+class Alike(ledger.Twin, gc=False):
+    """An event that came to what its exemplar came to."""
+
+    like: Exemplar
+    ends_at: datetime | None  # when it is a grant
+
+    def states(self, seq: int) -> Iterator[tuple[object, ...]]:
+        """Rows of the cache, when the event has that place."""
+        for (_, purpose, state, grade, _, _, reason, overlays, _), is_ground in self.like.states:
+            ground = (seq, self.ends_at) if is_ground else (None, None)
+            yield self.contact_id, purpose, state, grade, *ground, reason, overlays, seq
 
 
 @dataclass(slots=True)
@@ -87,13 +135,14 @@ class Judged:
     source_refs: Sequence[str]  # one per act
     known: Mapping[str, stored.Recorded]  # source reference → what it was recorded as before
     newcomers: frozenset[UUID]
-    drafts: list[ledger.Draft] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    people: list[Person] = field(default_factory=list)
+    unused: Iterator[tuple[UUID, bytes]]  # an id and a salt for every event there may be
+    drafts: list[ledger.Draft | Alike] = field(default_factory=list)
+    decided: list[Decided] = field(default_factory=list)  # one per draft
+    people: list[Person] = field(default_factory=list)  # one per draft
     evidence: list[stored.Evidence] = field(default_factory=list)
     by_source: dict[str, int] = field(default_factory=dict)  # source reference → position
-    exemplars: dict[tuple[object, ...], _Exemplar] = field(default_factory=dict)
+    exemplars: dict[tuple[object, ...], Exemplar] = field(default_factory=dict)
+    sealed: Sequence[ledger.SealedEvent] = ()  # one per draft, once they are
 
     def events_of(self) -> Counter[UUID]:
         """Contact → events this batch adds."""
@@ -114,19 +163,19 @@ class Judged:
             state = State(first.next_state or State.NONE)
             return Outcome(contact_id, first.event_id, first.seq, state, "duplicate", is_duplicate=True)
         position = self.by_source[source_ref]
-        event, change = self.events[position], self.changes[position]
+        decided = self.decided[position]
         return Outcome(
             self.people[position].contact_id,
-            event.event_id,
-            self.drafts[position].core.seq,
-            change.after,
-            change.rule,
-            event.grade if act.is_grant else None,
+            self.drafts[position].event_id,
+            self.sealed[position].seq if self.sealed else 0,
+            decided.change.after,
+            decided.change.rule,
+            decided.event.grade if act.is_grant else None,
             is_duplicate,
         )
 
 
-_LIKENESS = attrgetter(
+_ALIKE = attrgetter(
     *("event_type", "purpose", "source", "actor", "actor_id", "method", "collection_point", "notice_id", "language"),
     *("lawful_basis", "consent_kind", "sender_scope", "reason", "declared_import", "weakest_grade"),
 )
@@ -148,12 +197,15 @@ async def judge(
     """
     made = frozenset(newcomer.contact_id for newcomer in newcomers)
     if not acts:
-        return Judged([], [], {}, made)
+        return Judged([], [], {}, made, iter(()))
     if len(acts) >= MANY:
-        await plan_anew(session)
+        await expect_many(session)
     registry = registry or await load_registry(session)
+    kinds: set[int] = set()
     for act in acts:
-        check(act, registry.purposes, registry.notices)
+        if act.kind is None or act.kind not in kinds:
+            check(act, registry.purposes, registry.notices)
+            kinds.update(() if act.kind is None else (act.kind,))
     named = dict.fromkeys(act.contact_id for act in acts)
     people = await _lock(session, [each for each in named if each not in made], keyring)
     people |= await _new_people(session, [each for each in newcomers if each.contact_id in named], keyring)
@@ -162,7 +214,8 @@ async def judge(
     brought = [act for person in people.values() for act in _brought_along(person)]
     source_refs = [keyring.source_ref(act.source, act.source_key) for act in [*brought, *acts]]
     known = await stored.known_events(session, source_refs)
-    batch = Judged(acts, source_refs[len(brought) :], known, made)
+    unused = zip(ledger.new_event_ids(len(source_refs)), ledger.new_salts(len(source_refs)), strict=True)
+    batch = Judged(acts, source_refs[len(brought) :], known, made, unused)
     said = Counter(act.contact_id for act in acts)
     for act, source_ref in zip([*brought, *acts], source_refs, strict=True):
         if source_ref not in known and source_ref not in batch.by_source:
@@ -176,23 +229,15 @@ async def judge(
 
 async def _new_people(session: AsyncSession, newcomers: Sequence[Newcomer], keyring: Keyring) -> dict[UUID, Person]:
     """Their addresses may have been suppressed under an earlier contact."""
-    refs = {newcomer.contact_id: keyring.address_refs(newcomer.match_key) for newcomer in newcomers}
-    suppressions = (
-        await stored.live_suppressions(session, [ref for own in refs.values() for ref in own]) if refs else {}
-    )
-    return {
-        newcomer.contact_id: Person(
-            newcomer.contact_id,
-            newcomer.country,
-            Fold(),
-            {},
-            [],
-            [refs[newcomer.contact_id]],
-            [known for ref in refs[newcomer.contact_id] for known in suppressions.get(ref, ())],
-            is_blank=True,
+    refs = [keyring.address_refs(newcomer.match_key) for newcomer in newcomers]
+    live = await stored.live_suppressions(session, [ref for own in refs for ref in own]) if refs else {}
+    people = {}
+    for newcomer, own in zip(newcomers, refs, strict=True):
+        suppressions = [known for ref in own for known in live.get(ref, ())] if live else ()
+        people[newcomer.contact_id] = Person(
+            newcomer.contact_id, newcomer.country, Fold(), {}, [], [own], suppressions, is_blank=True
         )
-        for newcomer in newcomers
-    }
+    return people
 
 
 async def _lock(session: AsyncSession, ids: Sequence[UUID], keyring: Keyring) -> dict[UUID, Person]:
@@ -253,7 +298,7 @@ def _draft(
     registry: Registry,
     jurisdiction: str,
     now: datetime,
-) -> None:
+) -> Core:
     event_id, commitment = _proven(batch, person, act)
     core, event = draft(
         act,
@@ -271,7 +316,9 @@ def _draft(
     core.prev_state, core.next_state, core.rule_id = change.before.value, change.after.value, change.rule
     if change.kept:
         core.kept = list(change.kept)
-    _add(batch, person, core, event, change)
+    person.events.append(event)
+    _add(batch, person, ledger.Draft(event_id, person.contact_id, core), source_ref, Decided.of(event, change))
+    return core
 
 
 def _draft_like_others(
@@ -290,51 +337,48 @@ def _draft_like_others(
     if act.is_grant and (purpose := registry.purposes.get(act.purpose)) is not None:
         expires_at = expiry(act, received_at, purpose)
     likeness = (
-        *(*_LIKENESS(act), act.jurisdiction or jurisdiction, act.confirmed_at is None),
-        *(*act.evidence, None, *act.refs.items(), None, received_at, *flags),
-        expires_at is not None and expires_at <= received_at,
+        *((act.kind,) if act.kind is not None else _likeness(act)),
+        *(act.jurisdiction or jurisdiction, received_at, *flags, expires_at is not None and expires_at <= received_at),
     )
     like = batch.exemplars.get(likeness)
     if like is None:
         common = {"source_ref": source_ref, "jurisdiction": jurisdiction}
-        _draft(batch, person, act, **common, registry=registry, now=now)
-        core, event, change = batch.drafts[-1].core, batch.events[-1], batch.changes[-1]
-        batch.exemplars[likeness] = _Exemplar(core, event, change, person.fold.permissions())
+        core = _draft(batch, person, act, **common, registry=registry, now=now)
+        batch.exemplars[likeness] = Exemplar(core, batch.decided[-1], person.fold.permissions())
         return
     event_id, commitment = _proven(batch, person, act)
-    core = copy(like.core)
-    core.event_id, core.subject_id, core.source_event_ref = str(event_id), str(person.contact_id), source_ref
-    core.occurred_at = timestamp(act.occurred_at)
-    if commitment is not None:
-        core.evidence_commit = commitment
-    if expires_at is not None:
-        core.expires_at = timestamp(expires_at)
-    event = msgspec.structs.replace(like.event, event_id=event_id, occurred_at=act.occurred_at, expires_at=expires_at)
-    person.permissions = {
-        purpose: known
-        if known.grant_id is None
-        else Permission(known.state, known.grade, event_id, expires_at, known.reason, known.overlays)
-        for purpose, known in like.permissions.items()
-    }
-    _add(batch, person, core, event, like.change)
+    alike = Alike(
+        kind=like.kind,
+        event_id=event_id,
+        contact_id=person.contact_id,
+        evidence_commit=commitment,
+        expires_at=None if expires_at is None else timestamp(expires_at),
+        occurred_at=timestamp(act.occurred_at),
+        source_event_ref=source_ref,
+        like=like,
+        ends_at=expires_at,
+    )
+    _add(batch, person, alike, source_ref, like.decided)
+
+
+def _likeness(act: Act) -> tuple[object, ...]:
+    return *_ALIKE(act), act.confirmed_at is None, *act.evidence, None, *act.refs.items(), None
 
 
 def _proven(batch: Judged, person: Person, act: Act) -> tuple[UUID, str | None]:
     """An id for the event, and the commitment to its evidence, which is kept with the batch."""
-    event_id = ledger.new_event_id()
+    event_id, salt = next(batch.unused)
     if not act.evidence:
         return event_id, None
-    salt, payload = ledger.new_salt(), evidence_text(act.evidence)
+    payload = evidence_text(act.evidence)
     batch.evidence.append(stored.Evidence(event_id, person.contact_id, salt, payload))
     return event_id, evidence_commitment(salt, payload)
 
 
-def _add(batch: Judged, person: Person, core: Core, event: Event, change: Change) -> None:
-    person.events.append(event)
-    batch.by_source[core.source_event_ref] = len(batch.drafts)
-    batch.drafts.append(ledger.Draft(event.event_id, person.contact_id, core))
-    batch.events.append(event)
-    batch.changes.append(change)
+def _add(batch: Judged, person: Person, made: ledger.Draft | Alike, source_ref: str, decided: Decided) -> None:
+    batch.by_source[source_ref] = len(batch.drafts)
+    batch.drafts.append(made)
+    batch.decided.append(decided)
     batch.people.append(person)
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.errors import Conflict, NotFound, RuleViolation, Unauthorized
@@ -149,6 +149,19 @@ async def who(session: AsyncSession, token: str, *, now: datetime, address: str 
     if user is None:
         raise Unauthorized("this session has ended; sign in again")
     return Actor(id=user.id, name=user.name, role=user.role, email=user.email, user_id=user.id, address=address)
+
+
+LOOKED_AGAIN = timedelta(hours=1)
+
+
+async def note_look(session: AsyncSession, actor: Actor, action: str, object_kind: str, object_id: UUID) -> None:
+    """Write down that somebody looked at something, once an hour: pages ask again with every click."""
+    known = (AuditEntry.actor_id == actor.id, AuditEntry.action == action, AuditEntry.object_kind == object_kind)
+    recent = select(AuditEntry.id).where(
+        *known, AuditEntry.object_id == str(object_id), AuditEntry.created_at > func.now() - LOOKED_AGAIN
+    )
+    if await session.scalar(recent.limit(1)) is None:
+        await note(session, actor, action, object_kind, object_id)
 
 
 async def note(

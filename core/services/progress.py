@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.consent import ledger
 from core.live import Live
 from core.models import Campaign, Message, Sender
 from core.services import allowance, campaigns, canary, senders
@@ -41,7 +42,9 @@ def eta(campaign: Campaign, pace: Pace, why: "Waiting | None", now: datetime) ->
     return max(last_due_at, now + timedelta(seconds=pace.left / speed))
 
 
-_NOBODY_KNOWS = frozenset({"no_worker", "sender_paused", "provider_down", "portfolio_allowance", "canary"})
+_NOBODY_KNOWS = frozenset(
+    {"no_worker", "sender_paused", "provider_down", "portfolio_allowance", "canary", "ledger_unsigned"}
+)
 
 
 async def limit_per_second(session: AsyncSession, campaign: Campaign) -> float:
@@ -115,6 +118,8 @@ async def _waiting_rows(
     if sender.paused_at is not None:
         why = (sender.pause_reason or "no reason given").rstrip(".")
         return Waiting("sender_paused", f"The number is paused: {why}.")
+    if await ledger.unsigned_since(session, before=now - ledger.UNSIGNED_HALT) is not None:
+        return Waiting("ledger_unsigned", _UNSIGNED)
     if campaign.rest_waits and await canary.slice_is_out(session, campaign.id):
         so_far = (await canary.slice_of(session, campaign.id)).sentence()
         return Waiting("canary", f"{so_far} Say whether the rest goes out.")
@@ -145,6 +150,7 @@ async def _waiting_rows(
     return await _waiting_later(session, campaign, queued, now)
 
 
+_UNSIGNED = "The ledger of consents was not signed for an hour: look into the worker's log, and at DATA_DIR/keys."
 HEAD = 1000  # of the due messages, looked at to say what they wait for
 _QUIET = "It is quiet hours where the people live who are left."
 

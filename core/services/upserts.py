@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import phone
 from core.attributes import Definition
 from core.consent.stored import among
-from core.db import MANY, plan_anew
+from core.db import MANY, expect_many
 from core.errors import Conflict, RuleViolation
 from core.keys import Keyring
 from core.models import Contact, ContactAddress
@@ -68,7 +68,7 @@ async def upsert(
     Raises Conflict when somebody else makes one of the people at this moment.
     """
     if len(items) >= MANY:
-        await plan_anew(session)
+        await expect_many(session)
     verdicts: list[Row | None] = [None] * len(items)
     good: list[_Person] = []
     for at, given in enumerate(items):

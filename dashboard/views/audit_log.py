@@ -22,6 +22,7 @@ KINDS = {
     "sender.*": "Numbers",
     "hook.*": "Webhooks we send",
     "notice.*": "Notices",
+    "consents.*": "Consents made invalid",
     "purpose.*": "Purposes",
     "user.*": "Users",
     "key.*": "API keys",

@@ -106,6 +106,12 @@ def _integrity(zone: str) -> None:
     found = session.oversight().integrity()
     if found.fork:
         _fork(found.fork, zone)
+    if found.unsigned_since:
+        st.error(
+            f"Nobody has signed the ledger since {format.instant(found.unsigned_since, zone)}. After an hour nothing "
+            "goes out that needs a consent. Is a worker running, and can it read DATA_DIR/keys?",
+            icon=":material/warning:",
+        )
     check = found.latest
     if check is None:
         st.info("The ledger has not been checked as a whole yet; it is every night.")

@@ -57,7 +57,7 @@ def _dimensions(overview: Overview, purpose: str) -> None:
         with place:
             if not ordered:
                 st.caption(title)
-                st.caption("Nobody has agreed yet.")
+                st.caption("No consent is in force.")
                 continue
             controls.table(
                 {

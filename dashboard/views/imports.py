@@ -1,43 +1,16 @@
 """Bring a file of contacts and consents in; what became of every row?"""
 
+from typing import Literal
+
 import streamlit as st
 
 from core.settings import get_settings
-from dashboard import controls, format, import_form, markup, session, words
-from dashboard.payloads import Import
+from core.statuses import Role
+from dashboard import controls, format, import_form, import_report, markup, session, words
+from dashboard.payloads import Import, Json
 
 OPEN = ("waiting", "running", "undoing")
-LEFT_OUT = "value_left_out"  # a note: rows with a value that does not fit its attribute's kind
 DOWNLOADED = ("rejected", "not_sendable")  # verdicts whose rows can be fetched with their reasons
-
-
-def _verdicts(work: Import) -> None:
-    """The table that balances to the file."""
-    total, counted = work.rows_total or 0, sum(work.verdicts.values())
-    known = [*words.VERDICTS, *(verdict for verdict in work.verdicts if verdict not in words.VERDICTS)]
-    rows = [(*words.VERDICTS.get(v, (words.plain(v), "")), work.verdicts.get(v, 0)) for v in known]
-    controls.table(
-        {
-            "Verdict": [*(label for label, _, _ in rows), "Together"],
-            "Rows": [format.count(number) for number in (*(row[2] for row in rows), counted)],
-            "Share": [format.share(n / counted) if counted else format.DASH for n in (*(r[2] for r in rows), counted)],
-            "What it means": [*(meaning for _, meaning, _ in rows), ""],
-        }
-    )
-    if work.status in ("done", "checked", "undone") and counted == total:
-        st.caption(f"The verdicts add up to the file: {format.count(counted)} of {format.count(total)} rows.")
-    elif work.status == "done":
-        st.error(f"The verdicts ({format.count(counted)}) do not add up to the file ({format.count(total)} rows).")
-    mended = [
-        f"{format.count(rows)} {'number' if rows == 1 else 'numbers'} {words.MENDED.get(what, words.plain(what))}"
-        for what, rows in work.notes.items()
-        if what != LEFT_OUT
-    ]
-    if mended:
-        st.caption(f"Mended on the way in, as spreadsheets do this to numbers: {', '.join(mended)}.")
-    if left_out := work.notes.get(LEFT_OUT):
-        many = "1 row holds a value" if left_out == 1 else f"{format.count(left_out)} rows hold a value"
-        st.caption(f"{many} that does not fit its attribute's kind. The person counts; the value was left out.")
 
 
 def _rejects(work: Import) -> None:
@@ -77,8 +50,8 @@ def _advance(work: Import) -> None:
         st.progress(min(1.0, work.rows_done / total), said)
 
 
-def _steer(work: Import, what: str) -> None:
-    session.client().steer_import(work.id, what)
+def _steer(work: Import, what: str, body: Json | None = None) -> None:
+    session.client().steer_import(work.id, what, body)
     st.session_state["import_status"] = ""
     st.rerun()
 
@@ -87,7 +60,7 @@ _BUTTONS = (
     (("checked",), "Import these rows", "confirm"),
     (("paused",), "Go on", "resume"),
     (("waiting", "running"), "Pause", "pause"),
-    (("waiting", "running", "paused", "checked"), "Stop here", "cancel"),
+    (("waiting", "running", "paused", "checked", "awaiting"), "Stop here", "cancel"),
 )
 
 
@@ -95,21 +68,22 @@ def _controls(work: Import, zone: str) -> None:
     """What can be done with the import now."""
     if not session.may_run_campaigns():
         return
+    said = import_report.vouch(work.id) if work.needs == "attestation" else None
     pressed = ""
     with st.container(horizontal=True):
         for status, label, what in _BUTTONS:
-            first = what in ("confirm", "resume")
-            if work.status in status and st.button(
-                label, key=f"{what}_import", type="primary" if first else "secondary"
-            ):
+            kind: Literal["primary", "secondary"] = "primary" if what in ("confirm", "resume") else "secondary"
+            lacks = what == "confirm" and work.needs == "attestation" and said is None
+            if work.status in status and st.button(label, key=f"{what}_import", type=kind, disabled=lacks):
                 pressed = what
     if pressed:
-        _steer(work, pressed)
+        _steer(work, pressed, {"attestation": said} if pressed == "confirm" and said else None)
     if work.undo_until is not None:
         with st.popover("Undo this import", key="undo_open"):
             st.caption(
                 "People it brought are removed, values it changed go back, and it leaves its audience. "
-                "What people said about consent stays, above all opt-outs; so does everybody who was written to. "
+                "The consents it brought become invalid, so that nobody is messaged on them; opt-outs stay, and so "
+                "does everybody who was written to. "
                 f"Possible until {format.instant(work.undo_until, zone)}."
             )
             if st.button("Undo it", key="undo_import", type="primary"):
@@ -120,7 +94,8 @@ def _controls(work: Import, zone: str) -> None:
             f"Undone: {format.count(taken.get('removed', 0))} people removed, "
             f"{format.count(taken.get('restored', 0))} put back as they were, "
             f"{format.count(taken.get('memberships', 0))} taken off the audience. "
-            f"{format.count(taken.get('kept', 0))} stay, because of what they said or were sent."
+            f"{format.count(taken.get('kept', 0))} stay, because of what they said or were sent. "
+            "Nobody is messaged on the consents it brought."
         )
 
 
@@ -131,12 +106,27 @@ def _progress(import_id: str, zone: str) -> None:
         state = words.WORK.get(work.status, words.plain(work.status))
         st.caption(f"{state} · {format.size(work.bytes)} · started {format.instant(work.created_at, zone)}")
         if work.error:
-            st.error(work.error)
+            st.error(markup.markdown_text(work.error))
+        if work.status == "awaiting":
+            st.info(
+                "Nothing but its opt-outs is written yet. "
+                f"{format.count(work.claims.opt_ins if work.claims else 0)} opt-ins are more "
+                "than one person may bring: somebody of compliance opens a sample and approves the file.",
+                icon=":material/hourglass_top:",
+            )
         if work.status in (*OPEN, "paused"):
             _advance(work)
         _controls(work, zone)
-        _verdicts(work)
+        import_report.verdicts(work)
+        import_report.claims(work)
         _rejects(work)
+        if session.role() in (Role.COMPLIANCE, Role.ADMIN) and work.verdicts.get("accepted") and not work.dry_run:
+            st.page_link(
+                "views/invalidations.py",
+                label="It was forged or bought: make its consents invalid",
+                icon=":material/gavel:",
+                query_params={"import": work.id},
+            )
         if work.status != st.session_state.get("import_status"):
             st.session_state["import_status"] = work.status  # starts and stops the clock
             st.rerun()

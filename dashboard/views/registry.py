@@ -29,13 +29,23 @@ def _notices(notices: list[Notice], zone: str) -> None:
     for notice in notices:
         ended = notice.effective_to
         head = f"{notice.code}, {notice.language}, version {notice.version}"
-        head += f" (ended {format.instant(ended, zone)})" if ended else " (in force)"
+        if notice.invalid_at:
+            head += f" (found defective {format.instant(notice.invalid_at, zone)})"
+        else:
+            head += f" (ended {format.instant(ended, zone)})" if ended else " (in force)"
         with st.expander(head):
             st.text(notice.text)
             st.text(notice.withdrawal_info)
             purposes = ", ".join(words.purpose(code) for code in notice.purposes)
             since = format.instant(notice.effective_from, zone)
             st.caption(markup.markdown_text(f"Covers {purposes}. In force since {since}."))
+            if session.role() in OFFICERS and not notice.invalid_at:
+                st.page_link(
+                    "views/invalidations.py",
+                    label="It is defective: make its consents invalid",
+                    icon=":material/gavel:",
+                    query_params={"notice": notice.id},
+                )
 
 
 def _draft(draft: Draft, zone: str) -> None:

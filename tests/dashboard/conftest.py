@@ -31,6 +31,7 @@ from core.models import (
     Export,
     Import,
     ImportRow,
+    ImportSample,
     Message,
     ParkedStatus,
     Template,
@@ -47,7 +48,7 @@ from tests.dashboard import chat_rows
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 PASSWORD = "correct horse battery staple"
-DRAFT, LAUNCHED, EMPTY, FILE = uuid4(), uuid4(), uuid4(), uuid4()
+DRAFT, LAUNCHED, EMPTY, FILE, AWAITED = uuid4(), uuid4(), uuid4(), uuid4(), uuid4()
 CAREFUL = uuid4()  # waits for a verdict on its first few people
 COMPONENTS = [
     {"type": "HEADER", "format": "TEXT", "text": "Autumn"},
@@ -161,7 +162,27 @@ async def _more_rows(sessions: Sessions) -> None:
                 import_id=FILE, row_number=4, verdict="rejected", reason="12 is no phone number", raw={"phone": "12"}
             )
         )
+        await _file_to_approve(session)
         await _webhook_rows(session)
+
+
+async def _file_to_approve(session: AsyncSession) -> None:
+    """A file of many opt-ins, brought by a marketer, with two rows whose proof is to be opened."""
+    said = {"name": "Marketer", "role": "CRM <b>manager</b>", "statement": "1", "at": "2026-11-20T08:00:00.000000Z"}
+    burst = {"at": "2026-05-01T07:30:00+00:00", "opt_ins": 501}
+    claims = {"opt_ins": 501, "opt_outs": 0, "sayings": {"method": {"paper": 501}}, "fullest_second": burst}
+    file = {"filename": "fair.csv", "path": "fair.csv", "sha256": "1" * 64, "bytes": 4321, "options": {}}
+    await session.execute(
+        insert(Import).values(
+            id=AWAITED, **file, status="awaiting", dry_run=True, wanted=True, claims=claims, attestation=said,
+            rows_total=501, rows_done=501, verdicts={"accepted": 501},
+        )
+    )  # fmt: skip
+    for number in (7, 9):
+        raw = {"phone": f"+49170123450{number}", "evidence_ref": f"box 4, sheet {number}"}
+        row = {"import_id": AWAITED, "row_number": number}
+        await session.execute(insert(ImportRow).values(**row, verdict="accepted", raw=raw))
+        await session.execute(insert(ImportSample).values(**row))
 
 
 async def _webhook_rows(session: AsyncSession) -> None:

@@ -87,7 +87,7 @@ PEOPLE = {"inbox", "routing", "contacts"}
             Role.COMPLIANCE,
             PEOPLE
             | {"overview", "audiences", "imports", "forms", "webhooks"}
-            | {"consent_figures", "compliance", "holds", "data_requests", "registry", "audit_log"},
+            | {"consent_figures", "compliance", "import_approvals", "holds", "data_requests", "registry", "audit_log"},
         ),
         (Role.APPROVER, REPORTS | PEOPLE | {"webhooks"}),
         (

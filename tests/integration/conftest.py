@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -40,6 +41,12 @@ def api_app() -> Litestar:
 
 
 @pytest.fixture
+def setting_changes() -> dict[str, Any]:
+    """Settings that the tests of a module want otherwise."""
+    return {}
+
+
+@pytest.fixture
 async def stack(
     own_database: str,
     own_engine: AsyncEngine,
@@ -47,6 +54,7 @@ async def stack(
     tmp_path: Path,
     sandbox_config: SandboxConfig,
     api_app: Litestar,
+    setting_changes: dict[str, Any],
 ) -> AsyncIterator[Stack]:
     settings = Settings.load(
         _env_file=None,
@@ -62,6 +70,7 @@ async def stack(
         brand="Acme",
         currency="USD",
         country="DE",
+        **setting_changes,
     )
     bells = Bells()
     sessions = make_sessions(own_engine)

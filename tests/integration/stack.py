@@ -16,7 +16,7 @@ from core.services import people
 from core.settings import Settings
 from core.statuses import Role
 from sandbox.simulation import Sandbox
-from worker import counting, expanding, exporting, files, hooks, importing, lake, recording, sending
+from worker import counting, expanding, exporting, files, hooks, importing, invalidating, lake, recording, sending
 from worker.parts import Parts
 
 PASSWORD = "correct horse battery"
@@ -32,6 +32,7 @@ JOBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "sign_checkpoint": recording.sign_checkpoint,
     "count_audience": counting.count_audience,
     "fetch_files": files.fetch_files,
+    "invalidate_consents": invalidating.invalidate_consents,
 }
 
 

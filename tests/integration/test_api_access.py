@@ -1,6 +1,7 @@
 """Who may come in, and who may do what: every role against every route."""
 
 import asyncio
+import re
 import time
 from datetime import timedelta
 from uuid import UUID
@@ -45,6 +46,11 @@ ALLOWED: dict[str, set[Role]] = {
     "POST /api/imports": MARKETING,
     "GET /api/imports/{import_id}": READ_PEOPLE,
     "GET /api/imports/{import_id}/rows": READ_PEOPLE,
+    "GET /api/imports/statement": READ_PEOPLE,
+    "GET /api/imports/{import_id}/approval": COMPLIANCE,
+    "PUT /api/imports/{import_id}/sample/{row_number}": COMPLIANCE,
+    "POST /api/imports/{import_id}/approve": COMPLIANCE,
+    "POST /api/imports/{import_id}/refuse": COMPLIANCE,
     "GET /api/imports/{import_id}/reasons": READ_PEOPLE,
     "GET /api/imports/{import_id}/rejects.csv": READ_PEOPLE,
     "GET /api/audiences": READ_MARKETING,
@@ -61,6 +67,10 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /api/purposes": EVERYBODY,
     "GET /api/notices": EVERYBODY,
     "GET /api/ledger": AUDIT,
+    "GET /api/invalidations": AUDIT,
+    "GET /api/invalidations/preview": COMPLIANCE,
+    "GET /api/invalidations/{invalidation_id}": AUDIT,
+    "POST /api/invalidations": COMPLIANCE,
     "GET /api/audits": AUDIT,
     "POST /api/audits": {Role.COMPLIANCE},
     "POST /api/audits/{export_id}/approve": COMPLIANCE,
@@ -235,7 +245,7 @@ def routes(stack: Stack) -> set[str]:
 async def ask(client: httpx.AsyncClient, route: str) -> httpx.Response:
     """The route with ids nobody has, and no body: nothing is changed by it."""
     method, path = route.split(" ")
-    path = path.replace("{webhook_id}", str(2**62)).replace("{size}", str(2**62))  # the only numbers among the ids
+    path = re.sub(r"\{(webhook_id|size|row_number)\}", str(2**62), path)  # the only numbers among the ids
     path = "/".join(str(UUID(int=0)) if part.startswith("{") else part for part in path.split("/"))
     return await client.request(method, path)
 

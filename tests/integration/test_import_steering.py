@@ -17,7 +17,7 @@ from core.services import imports
 from core.services.imports_reading import read
 from core.services.imports_recording import Check, Desk, finish_chunk, prepare_chunk
 from core.statuses import ImportStatus
-from tests.factories import an_import, consenting, csv_of
+from tests.factories import VOUCHED, an_import, consenting, csv_of
 from tests.integration.stack import Stack
 from worker.chunks import Chunk, Recorder
 
@@ -26,7 +26,7 @@ async def upload(stack: Stack, content: bytes, **options: Any) -> dict[str, Any]
     answer = await stack.client.post(
         "/api/imports",
         files={"file": ("people.csv", content)},
-        data={"options": json.dumps({"region": "DE", **options})},
+        data={"options": json.dumps({"region": "DE", "attestation": VOUCHED, **options})},
     )
     assert answer.status_code == 201, answer.text
     job: dict[str, Any] = answer.json()
@@ -227,6 +227,13 @@ async def test_a_cancelled_import_keeps_what_it_did_until_it_is_undone(stack: St
     await recorded(stack, job, size=10, chunks=2)
     await act(stack, job, "cancel")
     assert await count(stack, Contact) == 20
+    async with stack.sessions() as session:
+        sealed = await session.scalar(select(ConsentEvent.core).where(ConsentEvent.event_type == "IMPORT_BATCH"))
+    assert sealed is not None
+    assert (
+        json.loads(sealed)["refs"] | {"outcome": "cancelled", "verdicts": "contact_only=20"}
+        == json.loads(sealed)["refs"]
+    )
 
     undone = await act(stack, job, "undo")
 
@@ -236,7 +243,7 @@ async def test_a_cancelled_import_keeps_what_it_did_until_it_is_undone(stack: St
     await act(stack, job, "undo", 409)
 
 
-async def test_undoing_takes_back_people_and_values_but_never_what_somebody_said(stack: Stack) -> None:
+async def test_undoing_takes_back_people_values_and_consents_but_never_an_opt_out(stack: Stack) -> None:
     first = [
         {"phone": "+4917012345600", "name": "Ana", "city": "Bonn", "tier": "gold"},
         {"phone": "+4917012345601", "name": "Ben", "city": "Kiel", "tier": "gold"},
@@ -272,9 +279,9 @@ async def test_undoing_takes_back_people_and_values_but_never_what_somebody_said
         states = text("SELECT purpose, state FROM consent_state WHERE contact_id = :id")
         said = {n: (await session.execute(states, {"id": found[f"+491701234560{n}"].id})).all() for n in range(4)}
     assert [[tuple(row) for row in said[n]] for n in range(4)] == [
-        [("marketing", "subscribed")],
+        [("marketing", "invalid")],
         [("marketing.*", "withdrawn")],
-        [("marketing", "subscribed")],
+        [("marketing", "invalid")],
         [("marketing.*", "withdrawn")],
     ]
 

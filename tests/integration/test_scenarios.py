@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from core.clock import utc_now
 from core.services import consents
 from core.statuses import Role
@@ -12,6 +14,11 @@ from tests.integration.stack import Stack
 from tests.integration.test_erasure import NAME, PHONE, USER_ID, WHY, a_life, a_package
 
 ANA = "+491701234500"
+
+
+@pytest.fixture
+def setting_changes() -> dict[str, Any]:
+    return {"import_approval_above": 2_000}  # what packages may hold is another question than what files may bring
 
 
 async def test_scenario_65_a_package_of_1001_people_is_blocked_until_a_second_person_approves(stack: Stack) -> None:

@@ -4,7 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
 
 import pytest
 import rfc8785
@@ -152,3 +153,14 @@ def test_instants_are_utc_with_six_digits_and_never_naive() -> None:
     assert timestamp(datetime.fromisoformat("2026-01-02T03:04:05+09:00")) == "2026-01-01T18:04:05.000000Z"
     with pytest.raises(ValueError, match="time zone"):
         timestamp(datetime(2026, 1, 2))  # noqa: DTZ001  # the refusal is what is tested
+
+
+@given(
+    st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1)),  # noqa: DTZ001  # the zone comes next
+    st.sampled_from([UTC, ZoneInfo("Asia/Tokyo"), timezone(timedelta(hours=-5, minutes=-30))]),
+)
+def test_instants_are_what_isoformat_writes(naive: datetime, zone: tzinfo) -> None:
+    at = naive.replace(tzinfo=zone)
+
+    for instant in (at, at.replace(microsecond=0), at.replace(microsecond=500_000)):
+        assert timestamp(instant) == instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").zfill(26) + "Z"

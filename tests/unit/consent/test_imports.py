@@ -1,11 +1,11 @@
 """Every row of an import gets one verdict, and no verdict revives anybody."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from core.consent.imports import ImportOutcome, RowFacts, classify
 from core.consent.state import Grade

@@ -1,5 +1,7 @@
 """Keys are made once, kept private, and recognise what older ones hashed."""
 
+import dataclasses
+import hmac
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,17 @@ def test_keys_are_made_once_and_only_their_owner_may_read_them(tmp_path: Path) -
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in (tmp_path / "keys").iterdir())
     assert "fingerprint" not in repr(first)
     assert first.fingerprint not in repr(first)
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 32, b"k" * 64, b"k" * 65, b"k" * 200])
+def test_references_are_what_any_hmac_says(tmp_path: Path, key: bytes) -> None:
+    made = Keyring.load(tmp_path)
+    ring = dataclasses.replace(made, _idempotency=key, _addresses={2: b"newer", 1: key})
+
+    assert ring.source_ref("api", "1") == hmac.digest(key, b"api\x1f1", "sha256").hex()
+    assert ring.address_refs("+4915112345678") == [
+        hmac.digest(each, b"cp1|number|+4915112345678", "sha256").hex() for each in (b"newer", key)
+    ]
 
 
 def test_two_processes_that_start_at_once_agree(tmp_path: Path) -> None:

@@ -228,11 +228,90 @@ def test_row_17_what_a_defective_notice_brought_in_is_invalid_and_nothing_else(s
 
 def test_an_invalidated_withdrawal_is_still_a_withdrawal_for_imports(story: Story) -> None:
     story.tell(EventType.WITHDRAWN, 0)
-    story.tell(EventType.INVALIDATED, 60, actor_type="staff")
+    assert story.tell(EventType.INVALIDATED, 60, actor_type="staff") == "unlisted"
 
-    story.tell(EventType.GRANTED, 90, **IMPORTED)
+    assert story.tell(EventType.GRANTED, 90, **IMPORTED) == "14"
 
-    assert story.state() is State.INVALID
+    assert story.state() is State.WITHDRAWN
+
+
+BAD: dict[str, str | list[str]] = {"import_batch": "bad"}
+FROM_BAD = IMPORTED | {"refs": BAD}
+
+
+def test_somebody_who_said_stop_is_never_made_invalid(story: Story) -> None:
+    story.tell(EventType.GRANTED, 0, **FROM_BAD)
+    story.tell(EventType.WITHDRAWN, 60)
+
+    assert story.tell(EventType.INVALIDATED, 120, refs=BAD, actor_type="staff") == "unlisted"
+
+    assert story.state() is State.WITHDRAWN
+    assert story.tell(EventType.GRANTED, 9999, **IMPORTED | {"refs": {"import_batch": "next"}}) == "14"
+
+
+def test_a_withdrawal_that_only_an_invalid_grant_outlived_counts_again(story: Story) -> None:
+    story.tell(EventType.WITHDRAWN, 0, reason="stop_word")
+    assert story.tell(EventType.GRANTED, 300, collection_point="form/bad") == "13"
+
+    refs: dict[str, str | list[str]] = {"collection_point": "form/bad"}
+    assert story.tell(EventType.INVALIDATED, 600, refs=refs, actor_type="staff") == "17"
+
+    assert (story.state(), story.permission().reason) == (State.WITHDRAWN, "stop_word")
+    assert story.tell(EventType.GRANTED, 9999, **IMPORTED) == "14"
+    assert story.tell(EventType.GRANTED, 9999) == "13"
+
+
+def test_a_stop_that_comes_after_the_invalidation_withdraws(story: Story) -> None:
+    story.tell(EventType.GRANTED, 0, **FROM_BAD)
+    story.tell(EventType.INVALIDATED, 60, refs=BAD, actor_type="staff")
+
+    assert story.tell(EventType.WITHDRAWN, 30, heard=120) == "8"
+    assert (story.state(), story.tell(EventType.GRANTED, 9999, **IMPORTED)) == (State.WITHDRAWN, "14")
+
+
+def test_a_later_act_of_the_person_outlives_a_bad_import_and_a_later_file_does_not(story: Story) -> None:
+    for purpose, later in (("marketing", {}), ("marketing.events", IMPORTED | {"refs": {"import_batch": "good"}})):
+        story.tell(EventType.GRANTED, 0, purpose=purpose, **FROM_BAD)
+        assert story.tell(EventType.GRANTED, 60, purpose=purpose, **later) == "6"
+        assert story.tell(EventType.INVALIDATED, 120, purpose=purpose, refs=BAD, actor_type="staff") == "17"
+
+    assert (story.state(), story.state("marketing.events")) == (State.SUBSCRIBED, State.INVALID)
+
+
+def test_a_bad_grant_behind_a_good_one_does_not_come_into_force_when_that_ends(story: Story) -> None:
+    good = {"refs": {"import_batch": "good"}, "expires_at": T0 + timedelta(days=1)}
+    story.tell(EventType.GRANTED, 0, **IMPORTED | good)
+    story.tell(EventType.GRANTED, 60, **FROM_BAD)
+
+    assert story.tell(EventType.INVALIDATED, 120, refs=BAD, actor_type="staff") == "17"
+    assert story.state() is State.SUBSCRIBED
+    story.tell(EventType.EXPIRED, 86400, actor_type="system")
+    assert story.state() is State.EXPIRED
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize(
+    ("told", "before"),
+    [
+        ([(EventType.REQUESTED, 0)], State.PENDING),
+        ([(EventType.GRANTED, 0), (EventType.EXPIRED, 86400 * 800)], State.EXPIRED),
+        ([(EventType.GRANTED, -86400 * 800)], State.EXPIRED),
+    ],
+)
+def test_what_waits_or_has_expired_becomes_invalid_too(
+    story: Story, told: list[tuple[EventType, float]], before: State, held: bool
+) -> None:
+    over = {"expires_at": T0} if told[0][1] < 0 else {}
+    for kind, at in told:
+        story.tell(kind, at, heard=max(at, 0), **FROM_BAD | over)
+    if held:
+        story.tell(EventType.HOLD_PLACED, 86400 * 801)
+    assert story.state() is before
+    assert story.tell(EventType.INVALIDATED, 86400 * 802, refs={"import_batch": "x"}, actor_type="staff") == "unlisted"
+
+    assert story.tell(EventType.INVALIDATED, 86400 * 802, refs=BAD, actor_type="staff") == "17"
+
+    assert (story.state(), story.permission().overlays) == (State.INVALID, ("hold",) if held else ())
 
 
 def test_rows_18_to_21_overlays_come_and_go(story: Story) -> None:
@@ -404,3 +483,41 @@ def test_nobody_who_said_no_is_subscribed_but_by_their_own_later_act(events: lis
             grant = next(told for told in events if told.event_id == permission.grant_id)
             assert grant.is_own_act
             assert all(grant.effective_at > negative.effective_at for negative in negatives)
+
+
+LIVED = st.builds(
+    lambda kind, at, how, point: event(kind, at, collection_point=point, **how),
+    st.sampled_from([*POSITIVE, *NEGATIVE, EventType.REQUESTED, EventType.EXPIRED, EventType.HOLD_PLACED]),
+    st.integers(0, 600),
+    st.sampled_from([{}, TYPED, IMPORTED, {"grade": Grade.A}, {"expires_at": T0 + timedelta(seconds=300)}]),
+    st.sampled_from(["bad", "good"]),
+)
+INVALIDATION = st.builds(
+    lambda refs: event(EventType.INVALIDATED, 700, refs=refs, actor_type="staff"),
+    st.sampled_from([{}, {"collection_point": "bad"}, {"collection_point": "bad", "invalidation": "1"}]),
+)
+
+
+@given(st.lists(LIVED, max_size=7), INVALIDATION)
+def test_an_invalidation_never_widens_consent_and_leaves_who_said_stop_alone(
+    events: list[Event], invalidation: Event
+) -> None:
+    before, after = replay(events), replay([*events, invalidation])
+
+    was = before["marketing"].state if before else State.NONE
+    now = after["marketing"]
+    assert now.state is not State.SUBSCRIBED or was is State.SUBSCRIBED
+    assert was not in (State.WITHDRAWN, State.CLOSED) or now == before["marketing"]
+    grants = {each.event_id: each for each in events}
+    if now.grant_id is not None and invalidation.refs:
+        assert grants[now.grant_id].collection_point != "bad"
+
+
+@given(st.lists(LIVED, max_size=6), INVALIDATION, st.lists(LIVED.filter(lambda told: not told.is_own_act), max_size=4))
+def test_an_invalidation_is_no_way_around_a_stop(events: list[Event], invalidation: Event, later: list[Event]) -> None:
+    """Whatever files, forms and staff add afterwards: who is subscribed then would be so without the invalidation."""
+    without, within = replay([*events, *later]), replay([*events, invalidation, *later])
+
+    said_stop = any(each.event_type in NEGATIVE for each in events)
+    revived = within["marketing"].state is State.SUBSCRIBED and without["marketing"].state is not State.SUBSCRIBED
+    assert not (said_stop and revived)

@@ -4,6 +4,7 @@ import json
 import unicodedata
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,10 @@ KINDS = [
     *(EventType.EXPIRED, EventType.INVALIDATED, EventType.TENURE_CLOSED, EventType.ERASED, EventType.HOLD_PLACED),
 ]
 DAY = 86_400
+INVALID = [
+    *({}, {"import_batch": "1"}, {"import_batch": "2"}, {"notice_id": str(UUID(int=1))}, {"notice_id": "2"}),
+    *({"collection_point": "shop"}, {"collection_point": "other"}, {"import_batch": "1", "invalidation": "9"}),
+]
 
 
 @st.composite
@@ -36,8 +41,11 @@ def told(draw: st.DrawFn) -> Event:
         facts["expires_at"] = T0 + timedelta(days=draw(st.sampled_from([1, 3, 730])))
         facts["min_grade"] = draw(st.sampled_from([Grade.B, Grade.C]))
         facts["refs"] = draw(st.sampled_from([{}, {"import_batch": "1"}]))
+    if kind in POSITIVE or kind is EventType.REQUESTED:
+        facts["notice_id"] = draw(st.sampled_from([None, UUID(int=1)]))
+        facts["collection_point"] = draw(st.sampled_from([None, "shop"]))
     if kind is EventType.INVALIDATED:
-        facts["refs"] = draw(st.sampled_from([{}, {"import_batch": "1"}, {"import_batch": "2"}]))
+        facts["refs"] = draw(st.sampled_from(INVALID))
     return event(
         kind,
         at,
@@ -57,6 +65,8 @@ def core_of(told: Event, number: int) -> verify.Event:
         "purpose": told.purpose,
         "sender_scope": told.sender_scope,
         "source": told.source,
+        "notice_id": str(told.notice_id or ""),
+        "collection_point": told.collection_point or "",
     }
     if told.expires_at is not None:
         kind |= {"grade": told.grade.value, "min_grade": told.min_grade.value}
