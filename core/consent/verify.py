@@ -17,10 +17,12 @@ import zlib
 from collections import Counter, defaultdict, deque, namedtuple
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 try:
@@ -29,108 +31,127 @@ try:
 except ImportError:
     sys.exit("verify.py needs the Python package cryptography, 40 or newer: pip install cryptography")
 
+CORES, CHANGED = "ledger/cores.ndjson", "came, went or was changed"
+ROWS = {
+    "states": ("data/consents.csv", "contact_id", "purpose", "state", "grant_seq"),
+    "sends": (
+        *("data/sends.csv", "contact_id", "message_id", "purpose"),
+        "permit_seq",
+        "permit_head_seq",
+        "permitted_at",
+    ),
+    "evidence": ("subjects/evidence.ndjson", "event_id", "salt", "payload"),
+}
 POSITIVE, ENDING = {"GRANTED", "CONFIRMED", "REAFFIRMED"}, {"TENURE_CLOSED", "ERASED"}
 NEGATIVE = {"WITHDRAWN", "OBJECTED", "DECLINED", "META_STOPPED", "SUPPRESSED"}
 REVOKING = NEGATIVE | ENDING | {"EXPIRED", "INVALIDATED"}
 TARGETS = ("notice_id", "import_batch", "collection_point", "grant_id")
 PERSON, TOLERANCE, TTL = ("data_subject", "guardian"), timedelta(seconds=120), timedelta(hours=48)
-CORES = "ledger/cores.ndjson"
-ROWS = (
-    ("evidence", "subjects/evidence.ndjson", "event_id", "salt", "payload"),
-    ("states", "data/consents.csv", "contact_id", "purpose", "state", "grant_seq"),
-    ("sends", "data/sends.csv", "contact_id", "message_id", "purpose", "permit_seq", "permit_head_seq", "permitted_at"),
+canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode  # RFC 8785
+
+# The keys of a core: what decides and many events share (their Kind); what only proves; what is each event's own.
+Kind = namedtuple(
+    "Kind",
+    "actor_type clock_flags collection_point event_type grade kept method min_grade next_state notice_hash notice_id"
+    " prev_state purpose sender_scope source",
 )
-CHANGED = "came, went or was changed"
-canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
-
-# A sealed core has one possible text (RFC 8785): its keys in their order, any but actor_type left out. So one pattern
-# tells whether it is canonical and what it says, several times faster than reading and writing it. What follows from
-# an event is in its Facts; the other keys only prove.
-PROVING = {
-    *("actor_ref", "channel", "consent_kind", "controller_id", "evidence_kinds", "jurisdiction"),
-    *("language", "lawful_basis", "policy_hash", "reason", "rule_id", "schema", "source_event_ref", "tenant_id"),
-    "withdrawal_info",
-}
-Facts = namedtuple(
-    "Facts",
-    "actor_type clock_flags collection_point event_id event_type evidence_commit expires_at grade kept method"
-    " min_grade next_state notice_hash notice_id occurred_at prev prev_state purpose received_at recorded_at refs"
-    " sender_scope seq source subject_event_no subject_id",
+PROVING = (
+    "actor_ref channel consent_kind controller_id evidence_kinds jurisdiction language lawful_basis"
+    " policy_hash reason rule_id schema tenant_id withdrawal_info"
 )
+KEYS, LISTS = {*Kind._fields, *PROVING.split()}, {"clock_flags", "evidence_kinds", "kept"}
+ID, NUMBER, AT = '"([0-9a-f-]+)"', "([1-9][0-9]*)", r'"([0-9]{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"'
+REFS = r'(\{(?:"(?:[^"\\]|\\.)*"[:,]?)*\})'
+OWN = {"event_id": ID, "evidence_commit": ID, "expires_at": AT, "occurred_at": AT, "prev": ID, "received_at": AT}
+OWN |= {"recorded_at": AT, "refs": REFS, "seq": NUMBER, "source_event_ref": ID, "subject_event_no": NUMBER}
+OWN |= {"subject_id": ID}
+VALUES = re.compile("".join(f'(?:.*?"{key}":{form})?' for key, form in OWN.items()).encode())
+NO_DIGIT, NO_HEX = bytes.maketrans(b"123456789", b"0" * 9), bytes.maketrans(b"123456789abcdef", b"0" * 15)
+Form = namedtuple("Form", "cut common skeleton kind number")
 
 
-def pattern(text: str) -> re.Pattern[str]:
-    """Of a core whose texts look like `text`; a group for each fact."""
-    instant = r'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"'
-    forms = dict.fromkeys(("clock_flags", "evidence_kinds", "kept"), rf'(\[(?:"{text}"(?:,"{text}")*+)?\])')
-    forms |= dict.fromkeys(("expires_at", "occurred_at", "received_at", "recorded_at"), instant)
-    forms |= dict.fromkeys(("seq", "subject_event_no"), "([1-9][0-9]*+)")
-    forms |= {"refs": rf'(\{{(?:"{text}":"{text}"(?:,(?=")|(?=\}})))*+\}})'}
-    core = rf'\{{(?:"actor_ref":"{text}",|)"actor_type":"({text})"'
-    for key in sorted(PROVING.union(Facts._fields))[2:]:
-        form = forms.get(key, f'"({text})"')
-        core += f'(?:,"{key}":{form.replace("(", "(?:", 1) if key in PROVING else form}|)'
-    return re.compile(rf"{core}\}}", re.ASCII)
+@lru_cache
+def parsed(text: bytes) -> dict[str, Any]:
+    """The JSON object that is written here; raises ValueError when this is not its canonical text."""
+    said = json.loads(text)
+    if not isinstance(said, dict) or canonical(said).encode() != text:
+        raise ValueError("not canonical")
+    return said
 
 
-PLAIN, CONTROLS = pattern('[^"]*+'), bytes(range(32))  # faster, where there is no control character and no backslash
-ESCAPED = pattern(r'[^"\\\x00-\x1f]*+(?:\\(?:["\\bfnrt]|u00(?:0[0-7bef]|1[0-9a-f]))[^"\\\x00-\x1f]*+)*+')
+def skeleton(own: tuple[bytes, ...]) -> bytes:
+    """A core's own values without their digits; raises ValueError when the refs are not canonical."""
+    event_id, commit, expires, occurred, prev, received, recorded, refs, seq, source, number, subject = own
+    if refs and not all(isinstance(text, str) for text in parsed(refs).values()):
+        raise ValueError("refs are texts")
+    ids = b"".join((event_id, commit, prev, source, subject)).translate(NO_HEX)
+    return ids + b"".join((expires, occurred, received, recorded, seq, number)).translate(NO_DIGIT)
 
 
-class Event(
-    namedtuple(
-        "Event",
-        "seq number event_id evidence_commit at received_at recorded_at expires_at notice_id refs"
-        " actor_type collection_point event_type grade kept method min_grade next_state prev_state purpose"
-        " sender_scope source",
-    )
-):
-    """What decides, as text, empty where nothing was said; `at` is the instant it counts from."""
+class Reader:
+    """Reads cores: those that differ from an earlier one in their own values only need no parser."""
+
+    def __init__(self) -> None:
+        self.forms, self.kinds = defaultdict[int, list[Form]](list), dict[Kind, int]()
+
+    def read(self, line: bytes) -> tuple[tuple[bytes, ...], Form]:
+        """A core's own values, and what it shares; raises ValueError when the line is not the canonical text of one."""
+        forms = self.forms[len(line)]
+        for form in forms:
+            pieces = form.cut(line)
+            if pieces[::2] == form.common and skeleton(pieces[1::2]) == form.skeleton:
+                return pieces[1::2], form
+        form = self.form(line)
+        self.forms[len(line)] = [form, *forms[:15]]
+        return form.cut(line)[1::2], form
+
+    def form(self, line: bytes) -> Form:
+        """How to cut such lines into common text and own values by turns; that text, the skeleton, the kind."""
+        core, found = parsed(line), VALUES.match(line)
+        for key in core.keys() - OWN.keys():
+            texts = core[key] if key in LISTS else [core[key]]
+            if key not in KEYS or not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"no core has such a {key}")
+        own = [canonical(core[key]).strip('"').encode() if key in core else None for key in OWN]
+        if found is None or own != list(found.groups()):
+            raise ValueError("a value has not the form that its key asks for")
+        widths, end = list[int](), 0
+        for start, stop in found.regs[1:]:  # both are -1 for a key that is not there
+            widths += max(start, end) - end, stop - start
+            end = max(stop, end)
+        cut = Struct("".join(f"{width}s" for width in [*widths, len(line) - end])).unpack
+        said = [core.get(key, "") for key in Kind._fields]
+        kind = Kind._make(text if isinstance(text, str) else canonical(text) for text in said)
+        number = self.kinds.setdefault(kind, len(self.kinds))
+        return Form(cut, cut(line)[::2], skeleton(cut(line)[1::2]), kind, number)
+
+
+class Event(namedtuple("Event", "seq number event_id commit at received_at recorded_at expires_at refs kind")):
+    """What decides of a core, as text, empty where nothing was said; `at` is the instant it counts from."""
 
     __slots__ = ()
-
-    @property
-    def clock(self) -> tuple[str, str]:
-        return self.source, self.sender_scope or "*"
 
     def is_after(self, other: "Event", by: timedelta) -> bool:
         return self.at > other.at and datetime.fromisoformat(self.at) > datetime.fromisoformat(other.at) + by
 
+    def clock(self) -> tuple[str, str]:
+        return self.kind.source, self.kind.sender_scope or "*"
+
     def beats(self, negative: "Event") -> bool:
-        own_act = self.actor_type in PERSON and self.grade <= "B"
-        return own_act and self.is_after(negative, timedelta(0) if self.clock == negative.clock else TOLERANCE)
+        by_person = self.kind.actor_type in PERSON and self.kind.grade <= "B"
+        return by_person and self.is_after(negative, timedelta(0) if self.clock() == negative.clock() else TOLERANCE)
 
     def preference(self) -> tuple[str, int, int]:
-        number = int(self.number)
-        return (self.grade, 0, -number) if self.event_type == "REAFFIRMED" else (self.grade, 1, number)
+        """The best grade comes first, then the newest reaffirmation, then the oldest grant."""
+        number, again = int(self.number), self.kind.event_type == "REAFFIRMED"
+        return (self.kind.grade, 0, -number) if again else (self.kind.grade, 1, number)
 
     def names(self) -> dict[str, str]:
-        named = {"notice_id": self.notice_id, "grant_id": self.event_id, "collection_point": self.collection_point}
-        return {**json.loads(self.refs or "{}"), **named}
+        named = {"notice_id": self.kind.notice_id, "collection_point": self.kind.collection_point}
+        return {**json.loads(self.refs or "{}"), **named, "grant_id": self.event_id}
 
     def is_persons(self) -> bool:
-        return self.actor_type in PERSON and (self.grade <= "B" or self.event_type != "GRANTED")
-
-
-def own(core: Facts) -> tuple[str, ...]:
-    """The first half of an Event: what only this one says."""
-    heard, claimed = core.received_at, core.occurred_at
-    at = heard if claimed > heard or '"untrusted_source"' in core.clock_flags else claimed
-    known = core.seq, core.subject_event_no, core.event_id, core.evidence_commit, at, heard
-    return *known, core.recorded_at, core.expires_at, core.notice_id, core.refs
-
-
-shared = itemgetter(*map(Facts._fields.index, Event._fields[10:]))  # the other half: what many have in common
-
-
-def read_core(line: bytes) -> Facts | None:
-    """What a line of the ledger says, or None when it is not the canonical text of a core."""
-    text = line.decode("utf-8", "backslashreplace")
-    is_plain = "\\" not in text and len(line.translate(None, CONTROLS)) == len(line)
-    match = (PLAIN if is_plain else ESCAPED).fullmatch(text)
-    core = Facts._make(match.groups("")) if match else None
-    is_sorted = core is None or "," not in core.refs or canonical(json.loads(core.refs)) == core.refs
-    return core if is_sorted else None
+        return self.kind.actor_type in PERSON and (self.kind.grade <= "B" or self.kind.event_type != "GRANTED")
 
 
 def covers(scope: str, purpose: str) -> bool:
@@ -140,7 +161,7 @@ def covers(scope: str, purpose: str) -> bool:
 class Track:
     """One purpose, or one scope, of one person, replayed from the sealed events alone."""
 
-    __slots__ = ("closed", "ended", "grants", "lapsed", "negatives", "request", "standing")
+    __slots__ = ("ended", "grants", "lapsed", "negatives", "request", "standing")
 
     def __init__(self, wider: Iterable["Track"]) -> None:
         self.grants: list[Event] = []
@@ -148,16 +169,19 @@ class Track:
         self.negatives: dict[tuple[str, str], Event] = {}  # the latest of each clock
         self.standing: Event | None = None  # the best grant that outlived all of these
         self.request: Event | None = None
-        self.ended, self.closed = "none", False
+        self.ended = "none"
         for track in wider:
             for negative in track.negatives.values():
                 self.remember(negative)
-            self.closed |= track.closed
-            self.ended = track.ended if track.ended == "withdrawn" or track.closed else self.ended
+            if track.ended == "closed" or (track.ended == "withdrawn" and self.ended != "closed"):
+                self.ended = track.ended
+
+    def state(self) -> str:
+        return "subscribed" if self.standing else "pending" if self.request else self.ended
 
     def remember(self, event: Event) -> None:
-        known = self.negatives.get(event.clock)
-        self.negatives[event.clock] = event if known is None or event.at > known.at else known
+        known = self.negatives.setdefault(event.clock(), event)
+        self.negatives[event.clock()] = event if event.at > known.at else known
         self.keep(self.grants)
 
     def alive(self, grants: list[Event]) -> list[Event]:
@@ -166,39 +190,32 @@ class Track:
     def keep(self, grants: list[Event]) -> None:
         self.grants, self.standing = grants, min(self.alive(grants), key=Event.preference, default=None)
 
-    def state(self) -> str:
-        if self.closed or self.standing:
-            return "closed" if self.closed else "subscribed"
-        return "pending" if self.request else self.ended
-
     def grant(self, event: Event) -> None:
-        before, late = self.state(), self.request and event.is_after(self.request, TTL)
-        if before == "closed" or not "A" <= event.grade <= min(event.min_grade, "C"):
+        before, late, kind = self.state(), self.request and event.is_after(self.request, TTL), event.kind
+        if not "A" <= kind.grade <= min(kind.min_grade, "C"):
             return
         if event.expires_at <= event.received_at:
             if before == "none":
                 self.ended = "expired"
                 self.lapsed.append(event)
-        elif not all(map(event.beats, self.negatives.values())):
+        elif self.negatives and not all(map(event.beats, self.negatives.values())):
             return
-        elif event.event_type == "CONFIRMED" and (late or before in ("none", "invalid")):
+        elif kind.event_type == "CONFIRMED" and (late or before in ("none", "invalid")):
             self.request = None if late else self.request
-        elif event.event_type != "REAFFIRMED" or (before == "subscribed" and event.actor_type in PERSON):
+        elif kind.event_type != "REAFFIRMED" or (before == "subscribed" and kind.actor_type in PERSON):
             self.grants.append(event)
             if self.standing is None or event.preference() < self.standing.preference():
                 self.standing, self.request = event, None
 
     def other(self, event: Event) -> None:
-        kind, had, asked, ended = event.event_type, self.standing, self.request, self.ended
+        kind, had, asked, ended = event.kind.event_type, self.standing, self.request, self.ended
         if kind in ENDING:
-            self.closed, self.grants, self.standing, self.request = True, [], None, None
-        elif self.closed:
-            return
+            self.grants, self.standing, self.request, ended = [], None, None, "closed"
         elif kind in NEGATIVE and (asked or kind != "DECLINED"):
             self.remember(event)
             self.request, ended = None if asked and event.at >= asked.at else asked, "withdrawn"
         elif kind == "REQUESTED" and not had:
-            is_own = event.actor_type == "data_subject" and event.method.startswith(("wa_", "pref_centre"))
+            is_own = event.kind.actor_type == "data_subject" and event.kind.method.startswith(("wa_", "pref_centre"))
             self.request = event if is_own or not self.negatives else asked
         elif kind == "EXPIRED" and asked and event.is_after(asked, TTL):
             self.request = None
@@ -229,38 +246,28 @@ class Track:
 
 
 class Person(dict[str, Track]):
-    """The tracks of one person."""
+    """The tracks of one person, by purpose and by scope."""
 
     def track(self, purpose: str) -> Track:
         """Of a purpose; when nothing has named it, a new one that knows what was said of wider scopes."""
-        return self.get(purpose) or Track(track for scope, track in self.items() if covers(scope, purpose))
+        return self.get(purpose) or Track([track for scope, track in self.items() if covers(scope, purpose)])
 
     def apply(self, event: Event) -> tuple[str, str]:
         """States before and after of the purpose or scope that an event names."""
-        self[event.purpose] = track = self.track(event.purpose)
+        purpose, is_grant = event.kind.purpose, event.kind.event_type in POSITIVE
+        self[purpose] = track = self.track(purpose)
         before = track.state()
-        if event.event_type in POSITIVE:
-            track.grant(event)
-        else:
-            for inside in [self[name] for name in self if covers(event.purpose, name)]:
-                inside.other(event)
+        for inside in [track] if is_grant else [self[name] for name in self if covers(purpose, name)]:
+            if inside.ended != "closed":
+                (inside.grant if is_grant else inside.other)(event)
         return before, track.state()
 
 
 class Rows:
-    """Some columns of a file whose rows are in the order of people and events, taken as these come by."""
+    """The rows of a file that are in the order of people and events, taken as these come by; the owner comes first."""
 
-    def __init__(self, blocks: Iterable[list[bytes]], name: str, *columns: str) -> None:
-        rows: Iterator[Any]
-        if name.endswith("csv"):
-            rows = csv.reader(line.decode() for lines in blocks for line in lines)
-            header = next(rows)
-            pick, width = itemgetter(*map(header.index, columns)), len(header)
-            self.rows = map(pick, (row + [""] * (width - len(row)) for row in rows if row))
-        else:
-            rows = (row for lines in blocks for row in json.loads(b"[" + b",".join(lines) + b"]"))
-            self.rows = map(itemgetter(*columns), rows)
-        self.name, self.taken, self.next = name, 0, next(self.rows, None)
+    def __init__(self, name: str, rows: Iterator[tuple[str, ...]]) -> None:
+        self.name, self.rows, self.taken, self.next = name, rows, 0, next(rows, None)
 
     def take(self, owner: str) -> list[tuple[str, ...]]:
         taken = []
@@ -276,7 +283,7 @@ class Report:
 
     def __init__(self, package: zipfile.ZipFile) -> None:
         self.package, self.digests, self.notices, self.free = package, dict[str, str](), {"": ""}, dict[str, bool]()
-        self.kinds = dict[tuple[str, ...], int]()
+        self.reader = Reader()
         self.seen, self.wrong, self.unverifiable = Counter[str](), defaultdict[str, list[str]](list), dict[str, str]()
 
     def fail(self, check: str, where: object, finding: str) -> bool:
@@ -310,12 +317,22 @@ class Report:
         if rest:
             yield [rest + b"\n"]  # a last line without an end: not canonical
 
+    def objects(self, name: str) -> Iterator[Any]:
+        return (each for lines in self.read(name) for each in json.loads(b"[" + b",".join(lines) + b"]"))
+
+    def rows(self, name: str, *columns: str) -> Rows:
+        if not name.endswith("csv"):
+            return Rows(name, map(itemgetter(*columns), self.objects(name)))
+        rows = csv.reader(chain.from_iterable(b"\n".join(lines).decode().split("\n") for lines in self.read(name)))
+        header = next(rows)
+        pick, blank = itemgetter(*map(header.index, columns)), [""] * len(header)  # for rows that are too short
+        return Rows(name, (pick(row + blank) for row in rows if row))
+
     def registries(self) -> None:
         """What was shown to people, and which purposes need no consent by their newest version."""
-        purposes = map(json.loads, chain.from_iterable(self.read("registries/purposes.ndjson")))
-        for purpose in sorted(purposes, key=lambda purpose: int(purpose["version"])):
+        for purpose in sorted(self.objects("registries/purposes.ndjson"), key=itemgetter("version")):
             self.free[purpose["code"]] = not purpose["needs_consent"]
-        for notice in map(json.loads, chain.from_iterable(self.read("registries/notices.ndjson"))):
+        for notice in self.objects("registries/notices.ndjson"):
             content = {key: notice[key] for key in notice.keys() - {"id", "hash", "effective_from"}}
             self.notices[notice["id"]] = shown = sha256(canonical(content).encode()).hexdigest()
             shown == notice["hash"] or self.fail("notices", notice["id"], "changed")
@@ -341,12 +358,14 @@ class Report:
         sorting.execute("CREATE TABLE events (person, facts, kind)")
         known = self.seen.copy()
         del known["checkpoints"], known["notices"]
-        sorting.executemany("INSERT INTO events VALUES (?, ?, ?)", self.check_chain(size, roots))
+        sorting.executemany("INSERT INTO events VALUES (?, ?, ?)", self.chain(size, roots))
         if self.digests[CORES] == digest:
-            rows, kinds = sorting.execute("SELECT * FROM events ORDER BY person, rowid"), list(self.kinds)
-            data = {check: Rows(self.read(name), name, *columns) for check, name, *columns in ROWS}
-            for subject, each in groupby(rows, itemgetter(0)):
-                self.replay(subject, [Event(*facts.split("\x1f"), *kinds[kind]) for _, facts, kind in each], **data)
+            kinds, data = list(self.reader.kinds), {check: self.rows(*names) for check, names in ROWS.items()}
+            events = sorting.execute("SELECT * FROM events ORDER BY person, rowid")
+            for subject, each in groupby(events, itemgetter(0)):
+                self.replay(
+                    subject, [Event._make([*facts.split("\x1f"), kinds[kind]]) for _, facts, kind in each], **data
+                )
             for check, left in data.items():
                 self.seen[check] = left.taken
                 left.next is None or self.fail(check, left.name, "out of order, or not in the ledger")
@@ -354,12 +373,12 @@ class Report:
             self.seen, self.wrong = known, defaultdict(list, files=[f"{CORES}: {CHANGED}"])
         sorting.close()
 
-    def check_chain(self, size: int, roots: dict[int, bytes]) -> Iterator[tuple[str, str, int]]:
+    def chain(self, size: int, roots: dict[int, bytes]) -> Iterator[tuple[str, str, int]]:
         """Each event of a person, found to be canonical, to follow the one before and to lead to a signed root."""
-        seq, prev, recorded, flags, peaks, kinds = 0, "0" * 64, "", 0, list[bytes](), self.kinds
+        seq, leaf, last, flags, peaks = 0, bytes(32), b"", 0, list[bytes]()
         for seq, line in enumerate(chain.from_iterable(self.read(CORES)), start=1):
-            leaf = node = sha256(b"\x00" + line).digest()
-            half, core = seq, read_core(line)
+            prev, leaf, half = leaf.hex().encode(), sha256(b"\x00" + line).digest(), seq
+            node = leaf
             while not half & 1:  # join the full halves of the tree
                 node, half = sha256(b"\x01" + peaks.pop() + node).digest(), half >> 1
             peaks.append(node)
@@ -367,43 +386,47 @@ class Report:
                 for left in peaks[-2::-1]:
                     node = sha256(b"\x01" + left + node).digest()
                 node == roots.pop(seq) or self.fail("checkpoints", f"size {seq}", "another ledger was signed")
-            if core:
-                (core.seq == str(seq) and core.prev == prev) or self.fail("chain", f"event {seq}", "does not follow")
-                core.recorded_at >= recorded or self.fail("chain", f"event {seq}", "recorded before its predecessor")
-                shown = self.notices.get(core.notice_id)
-                shown == core.notice_hash or self.fail("notices", f"event {seq}", "another notice was shown")
-                recorded, flags = core.recorded_at, flags + core.clock_flags.count('"') // 2
-                if core.subject_id:
-                    kind = kinds.setdefault(shared(core), len(kinds))
-                    yield core.subject_id, "\x1f".join(own(core)), kind
-            core or self.fail("chain", f"event {seq}", "not canonical")
-            prev = leaf.hex()
+            try:
+                own, form = self.reader.read(line)
+            except (ValueError, RecursionError):
+                self.fail("chain", f"event {seq}", "not canonical")
+                continue
+            event_id, commit, expires, claimed, said, heard, recorded, refs, at, _, number, subject = own
+            (said == prev and at == b"%d" % seq) or self.fail("chain", f"event {seq}", "does not follow")
+            recorded >= last or self.fail("chain", f"event {seq}", "recorded before its predecessor")
+            kind, last = form.kind, recorded
+            shown = self.notices.get(kind.notice_id)
+            shown == kind.notice_hash or self.fail("notices", f"event {seq}", "another notice was shown")
+            flags += kind.clock_flags.count('"') // 2
+            if subject:
+                counts = heard if claimed > heard or '"untrusted_source"' in kind.clock_flags else claimed
+                facts = b"\x1f".join((at, number, event_id, commit, counts, heard, recorded, expires, refs))
+                yield subject.decode(), facts.decode(), form.number
         seq == size or self.fail("chain", "the ledger", f"{seq} events where {size} were signed")
         not roots or self.fail("checkpoints", f"sizes {sorted(roots)}", "the ledger is shorter than was signed")
         self.seen.update({"clock flags": flags, "chain": seq})
 
     def replay(self, subject: str, events: list[Event], states: Rows, sends: Rows, evidence: Rows) -> None:
         """One person's history, against the proofs, the sends and the permissions said to be that person's."""
-        person, lacking = Person(), 0
-        said, sent = states.take(subject), sends.take(subject)
+        person, lacking, said, sent = Person(), False, states.take(subject), sends.take(subject)
         if sent:
             self.judge(sent, person, None)
         for number, event in enumerate(events, start=1):
             before, after = person.apply(event)
             event.number == str(number) or self.fail("chain", event.seq, "one before is missing")
-            is_so = before == event.prev_state and after == event.next_state
+            is_so = before == event.kind.prev_state and after == event.kind.next_state
             is_so or self.fail("replay", event.seq, f"leads to {after}")
             proofs = evidence.take(event.event_id)
             for _, salt, payload in proofs:
                 opened = sha256(b"\x02" + bytes.fromhex(salt) + payload.encode()).hexdigest()
-                opened == event.evidence_commit or self.fail("evidence", event.seq, "its evidence was changed")
-            lacking += (event.evidence_commit != "") - len(proofs)
+                opened == event.commit or self.fail("evidence", event.seq, "its evidence was changed")
+            lacking |= event.commit != "" and not proofs
             if sent:
                 self.judge(sent, person, event)
         heads = {"0", *(event.seq for event in events)} if sent else set()
         for _, message, _, _, head, _ in sent:
             head in heads or self.fail("sends", message, "names an event that is not the person's")
-        if said and lacking and not any(event.event_type == "ERASED" for event in events):
+        if said and lacking and not any(event.kind.event_type == "ERASED" for event in events):
             self.fail("evidence", subject, "evidence is missing")
         for _, purpose, state, grant_seq in said:
             track = person.track(purpose)
@@ -419,8 +442,8 @@ class Report:
                 relied = track.standing and track.standing.seq == permit and at < track.standing.expires_at
                 good = track.state() not in ("withdrawn", "closed") if self.free.get(purpose) else relied
                 good or self.fail("sends", message, f"no valid consent behind it ({track.state()})")
-            if event and event.event_type in REVOKING and int(head) < int(event.seq) and at > event.recorded_at:
-                kept = not covers(event.purpose, purpose) or f'"{purpose}"' in event.kept
+            if event and event.kind.event_type in REVOKING and int(head) < int(event.seq) and at > event.recorded_at:
+                kept = not covers(event.kind.purpose, purpose) or f'"{purpose}"' in event.kind.kept
                 kept or self.fail("sends", message, f"sent although event {event.seq} forbade it")
 
 

@@ -98,6 +98,10 @@ class Office:
 
 @pytest.fixture
 async def office(sessions: Sessions, keyring: Keyring, settings: Settings, tmp_path: Path) -> Office:
+    return await an_office(sessions, keyring, settings, tmp_path)
+
+
+async def an_office(sessions: Sessions, keyring: Keyring, settings: Settings, tmp_path: Path) -> Office:
     world = await World(sessions, keyring, settings).start()
     people = await world.contacts(5)
     a, b, c, d, _ = people
