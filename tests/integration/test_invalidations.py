@@ -25,6 +25,7 @@ from tests.factories import a_campaign, a_sender, a_template, an_audience, an_im
 from tests.integration.stack import JOBS, Stack
 from tests.integration.test_erasure import a_package
 from tests.integration.test_import_steering import desk_of, opened, upload
+from tests.integration.test_import_steering import recorded as import_some
 
 NUMBERS = [f"+4917012345{n:03}" for n in range(10)]
 WHY = "the printed form named another company"
@@ -339,9 +340,9 @@ async def test_a_withdrawal_that_a_bad_form_had_lifted_is_in_force_again_for_eve
 
 
 async def test_an_import_under_way_ends_and_what_it_brought_is_invalid(stack: Stack) -> None:
-    job = await an_import(stack, csv_of([consenting(number) for number in NUMBERS[:2]]))
-    async with stack.sessions.begin() as session:
-        await session.execute(text("UPDATE imports SET status = 'paused', finished_at = NULL"))
+    job = await upload(stack, csv_of([consenting(number) for number in NUMBERS[:3]]))
+    stack.bells.waiting.clear()
+    await import_some(stack, job, size=2, chunks=1)
 
     await finished(stack, await asked(stack, "import", job["id"]))
 
