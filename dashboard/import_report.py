@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.settings import get_settings
-from dashboard import controls, format, session, words
+from dashboard import controls, format, markup, session, words
 from dashboard.payloads import Import, Json
 
 MANY_AT_ONCE = 20  # opt-ins of one second worth a word
@@ -37,6 +37,18 @@ def verdicts(work: Import) -> None:
     if left_out := work.notes.get(LEFT_OUT):
         many = "1 row holds a value" if left_out == 1 else f"{format.count(left_out)} rows hold a value"
         st.caption(f"{many} that does not fit its attribute's kind. The person counts; the value was left out.")
+
+
+def vouched(work: Import) -> None:
+    """Who says that the opt-ins are true, and when a second person agreed."""
+    said, zone = work.attestation, get_settings().time_zone
+    if said is None:
+        return
+    agreed = f"; approved {format.instant(work.approved_at, zone)}" if work.approved_at else ""
+    st.markdown(
+        f"Vouched for by **{markup.markdown_text(f'{said.name} ({said.role})')}** on {format.instant(said.at, zone)}, "
+        f"statement version {markup.markdown_text(said.statement)}{agreed}."
+    )
 
 
 def claims(work: Import) -> None:

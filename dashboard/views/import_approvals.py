@@ -20,17 +20,6 @@ def _since(work: Import, zone: str) -> str:
     return format.instant(work.created_at, zone)
 
 
-def _who(work: Import, zone: str) -> None:
-    said = work.attestation
-    if said is None:
-        return
-    who = f"{said.name} ({said.role})"
-    st.markdown(
-        f"Vouched for by **{markup.markdown_text(who)}** on {format.instant(said.at, zone)}, "
-        f"statement version {markup.markdown_text(said.statement)}."
-    )
-
-
 def _frame(rows: list[Sampled]) -> pl.DataFrame:
     """A row of the sample a row, what they hold in the file's order of importance."""
     present = [name for name in SHOWN if any(name in (row.raw or {}) for row in rows)]
@@ -121,7 +110,7 @@ if not waiting:
 chosen = st.selectbox("File", waiting, format_func=lambda work: _title(work, zone), key="to_approve")
 with session.guard("approval"):
     shown = session.oversight().approval(chosen.id)
-    _who(shown.job, zone)
+    import_report.vouched(shown.job)
     import_report.claims(shown.job)
     with st.expander("What every row of the file would come to"):
         import_report.verdicts(shown.job)

@@ -117,6 +117,7 @@ def _progress(import_id: str, zone: str) -> None:
         if work.status in (*OPEN, "paused"):
             _advance(work)
         _controls(work, zone)
+        import_report.vouched(work)
         import_report.verdicts(work)
         import_report.claims(work)
         _rejects(work)
