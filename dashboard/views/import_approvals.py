@@ -4,7 +4,7 @@ import polars as pl
 import streamlit as st
 
 from core.settings import get_settings
-from dashboard import controls, format, import_report, markup, session, words
+from dashboard import controls, format, import_report, session, words
 from dashboard.oversight_payloads import Approval, Sampled
 from dashboard.payloads import Import
 
