@@ -144,7 +144,7 @@ def blocks(path: Path, form: Format, size: int) -> Iterator[list[tuple[int, Sequ
     """
     block: list[tuple[int, Sequence[str]]] = []
     for number, cells in enumerate(islice(_cells(path, form), 1, None), start=2):
-        if any(cells) and any(cell.strip() for cell in cells):
+        if "".join(cells).strip():
             block.append((number, cells))
             if len(block) == size:
                 yield block

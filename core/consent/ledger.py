@@ -60,12 +60,8 @@ class Draft:
     def put(self, place: Place) -> tuple[str, _Row]:
         """(its hash, its row) in that place."""
         core = self.core
-        core.seq, core.prev, core.recorded_at, core.tenant_id = (
-            place.seq,
-            place.prev,
-            place.recorded_at,
-            place.tenant_id,
-        )
+        core.seq, core.prev = place.seq, place.prev
+        core.recorded_at, core.tenant_id = place.recorded_at, place.tenant_id
         if place.number is not None:
             core.subject_event_no = place.number
         text, hashed = seal(core)

@@ -32,7 +32,7 @@ _METHOD_WORDS = {
     }.items()
     for word in words.split()
 } | {"web form": "web_form", "in person": "in_person"}
-_NOT_EVIDENCE = frozenset({"name", "country", "language"})
+_NOT_EVIDENCE = ("name", "country", "language")
 
 
 class Notices(dict[tuple[str, str], UUID | None]):
@@ -88,6 +88,7 @@ class Saying:
 
     act: Act
     missing: Sequence[str]
+    heads: Sequence[tuple[str, str]]  # of the evidence as repr() shows its sorted items: what is before each value
     verdicts: dict[tuple[object, ...], tuple[ImportOutcome, str | None]] = field(default_factory=dict)
 
 
@@ -106,13 +107,15 @@ class Sayings:
         if known is None:
             act = act_of(self._job, row, contact_id, self._refs, self._notices, self._now)
             act = structs.replace(act, kind=len(self._known))
-            self._known[said] = known = Saying(act, missing(row, act))
+            heads = [(f"({name!r}, ", name) for name in sorted(act.evidence)]
+            self._known[said] = known = Saying(act, missing(row, act), heads)
             return act, known
         evidence = _evidence(row)
+        shown = ", ".join([f"{head}{evidence[name]!r})" for head, name in known.heads])
         act = structs.replace(
             known.act,
             contact_id=contact_id,
-            source_key=_source_key(self._job, row, evidence),
+            source_key=_source_key(self._job, row, f"[{shown}]"),
             occurred_at=row.occurred_at if row.occurred_at is not None and known.act.is_grant else self._now,
             evidence=evidence,
         )
@@ -120,28 +123,30 @@ class Sayings:
 
 
 def _evidence(row: Row) -> dict[str, str]:
-    return {name: value for name, value in row.values.items() if name not in _NOT_EVIDENCE}
+    evidence = row.values.copy()
+    for name in _NOT_EVIDENCE:
+        evidence.pop(name, None)
+    return evidence
 
 
-def _source_key(job: Import, row: Row, evidence: Mapping[str, str]) -> str:
+def _source_key(job: Import, row: Row, shown: str) -> str:
     """What makes the row the same one when it comes again.
 
     A record of a source system is the same record in every file, as long as it says the same: what was incomplete may
-    come again with what was missing. Without an id it is this row of this file.
+    come again with what was missing. Without an id it is this row of this file. `shown` is the evidence in
+    the order of its names, as repr() shows it.
     """
     record = row.values.get("source_record_id")
     if not record:
         return f"{job.sha256}|{row.number}"
-    # As repr() shows the sorted items, which takes twice as long.
-    said = ", ".join([f"({name!r}, {value!r})" for name, value in sorted(evidence.items())])
-    digest = blake2b(f"[{said}]".encode(), digest_size=16).hexdigest()
+    digest = blake2b(shown.encode(), digest_size=16).hexdigest()
     return f"{row.values.get('source_system', '')}|{record}|{row.action}|{row.match_key}|{digest}"
 
 
 def act_of(job: Import, row: Row, contact_id: UUID, refs: Mapping[str, str], notices: Notices, now: datetime) -> Act:
     values = row.values
     evidence = _evidence(row)
-    key = _source_key(job, row, evidence)
+    key = _source_key(job, row, repr(sorted(evidence.items())))
     if row.action == "opt_out":
         return Act(
             contact_id=contact_id,

@@ -61,7 +61,8 @@ def parse_block(task: Task, block: Sequence[tuple[int, Sequence[str]]]) -> Block
     notes: Counter[str] = Counter()
     for number, cells in block:
         row, note = parse_row(task, number, cells)
-        notes.update(note)
+        if note:
+            notes.update(note)
         if row.action == "opt_out":
             outs.append(row)
             out_marks.append(_mark(row))

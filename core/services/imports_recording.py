@@ -214,10 +214,11 @@ async def _people(session: AsyncSession, good: Sequence[Row], policy: MergePolic
             contact_id, *facts, attributes = found
             known[contact_id] = _Person(contact_id, dict(zip(_FACTS, facts, strict=True)), dict(attributes), {})
     people = {key: known[owner] for key, owner in owners.items()}
+    ids = ledger.new_event_ids(len(good))
     for row in good:
         person = people.get(row.match_key)
         if person is None:
-            person = _Person(ledger.new_event_id(), _facts(row), dict(row.attributes), address=row)
+            person = _Person(next(ids), _facts(row), dict(row.attributes), address=row)
             people[row.match_key] = person
         else:
             person.merge(row, policy)

@@ -122,35 +122,35 @@ def _address(found: Phone) -> tuple[str, str, str, str | None]:
 
 def _named(task: Task, cells: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
     """(our fields, the others), without blanks and without what cannot be seen."""
-    values: dict[str, str] = {}
-    attributes: dict[str, str] = {}
-    ours = _ours(task)
-    for our, theirs, cell in zip(ours, task.header, cells, strict=False):
-        value = cell.strip()
-        if value and not value.isascii():
-            value = _INVISIBLE.sub("", value).strip()
-        if not value:
-            continue
-        if our is not None:
-            values[our] = value
-        elif theirs:
-            attributes[theirs] = value
-    if len(cells) > len(task.header):
+    shown = [cell.strip() for cell in cells]
+    if not "".join(shown).isascii():
+        shown = [value if value.isascii() else _INVISIBLE.sub("", value).strip() for value in shown]
+    ours, others = _places(task)
+    count = len(shown)
+    if count < len(task.header):
+        shown += [""] * (len(task.header) - count)
+    values = {our: value for place, our in ours if (value := shown[place])}
+    attributes = {theirs: value for place, theirs in others if (value := shown[place])}
+    if count > len(task.header):
         beyond = " ".join(cell for cell in cells[len(task.header) :] if cell.strip())
         if beyond:
             attributes[tabular.SURPLUS] = beyond
     return values, attributes
 
 
-_columns: dict[int, tuple[Task, list[str | None]]] = {}
+_Places: TypeAlias = list[tuple[int, str]]  # of columns: where, and what they are called
+_columns: dict[int, tuple[Task, tuple[_Places, _Places]]] = {}
 
 
-def _ours(task: Task) -> list[str | None]:
-    """Per column of the file, our field; worked out once a task."""
+def _places(task: Task) -> tuple[_Places, _Places]:
+    """The columns of our fields, and the others that have a name; worked out once a task."""
     known = _columns.get(id(task))
     if known is None or known[0] is not task:
         named = {theirs: our for our, theirs in task.options.columns.items()}
-        known = (task, [named.get(theirs) for theirs in task.header])
+        columns = list(enumerate(task.header))
+        ours = [(place, named[theirs]) for place, theirs in columns if theirs in named]
+        others = [(place, theirs) for place, theirs in columns if theirs and theirs not in named]
+        known = (task, (ours, others))
         _columns.clear()
         _columns[id(task)] = known
     return known[1]
@@ -186,18 +186,26 @@ def _region(written: str, default: str) -> str:
 
 def _wrong(values: Mapping[str, str], attributes: Mapping[str, str], action: str) -> str | None:
     """What makes a whole row unusable. An opt-out needs a number and nothing else: it is never lost to a bad cell."""
-    if any(values.get(name, "").startswith(_FORMULA) for name in _IDS):
-        return "an identifier looks like a formula"
+    for name in _IDS:
+        if name in values and values[name].startswith(_FORMULA):
+            return "an identifier looks like a formula"
     if tabular.SURPLUS in attributes:
         return "the row has more cells than the header has columns: put quotes around a cell with a comma in it"
-    sealed = "|".join(value for name, value in values.items() if name not in ("phone", "name"))
-    loose = "|".join((values.get("phone", ""), values.get("name", ""), *attributes, *attributes.values()))
-    if _CONTROL.search(sealed) or _CONTROL.search(loose) or _BREAK.search(sealed):
+    if not "".join((*values.values(), *attributes, *attributes.values())).isprintable() and _unwritable(
+        values, attributes
+    ):
         return "a cell holds control characters"
     if action not in ("", "opt_in", "opt_out"):
         shown = "" if _MANY_DIGITS.search(action) else f" {action[:30]!r}"  # a number in the wrong column stays unsaid
         return f"the action{shown} is neither opt_in nor opt_out"
     return None
+
+
+def _unwritable(values: Mapping[str, str], attributes: Mapping[str, str]) -> bool:
+    """Whether a cell holds what is not to be written; much else is not printable, such as a joiner, and may be."""
+    sealed = "|".join(value for name, value in values.items() if name not in ("phone", "name"))
+    loose = "|".join((values.get("phone", ""), values.get("name", ""), *attributes, *attributes.values()))
+    return any(map(_CONTROL.search, (sealed, loose))) or _BREAK.search(sealed) is not None
 
 
 def _consent(values: dict[str, str], task: Task) -> tuple[datetime | None, str | None]:

@@ -211,7 +211,7 @@ async def judge(
     people |= await _new_people(session, [each for each in newcomers if each.contact_id in named], keyring)
     if any(act.is_grant for act in acts):
         await _refuse_when_the_clock_stepped_back(session)
-    brought = [act for person in people.values() for act in _brought_along(person)]
+    brought = [act for person in people.values() if person.suppressions for act in _brought_along(person)]
     source_refs = [keyring.source_ref(act.source, act.source_key) for act in [*brought, *acts]]
     known = await stored.known_events(session, source_refs)
     unused = zip(ledger.new_event_ids(len(source_refs)), ledger.new_salts(len(source_refs)), strict=True)
