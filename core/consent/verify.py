@@ -487,7 +487,10 @@ if __name__ == "__main__":
     parser.add_argument("--fingerprint", help="of the organisation's key, learned by another way")
     parser.add_argument("--checkpoint", type=Path, help="a note that somebody else kept")
     options = parser.parse_args()
-    kept = options.checkpoint.read_text("utf-8") if options.checkpoint else None
-    report = verify(options.package, options.fingerprint, kept)
+    try:
+        kept = options.checkpoint.read_text("utf-8") if options.checkpoint else None
+        report = verify(options.package, options.fingerprint, kept)
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as wrong:
+        sys.exit(f"This cannot be checked ({wrong}). Give the ZIP file as it came, not the folder it was unpacked to.")
     sys.stdout.write("\n".join(report.lines()) + "\n")
     sys.exit(report.verdict != "PASS")
