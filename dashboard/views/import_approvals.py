@@ -9,6 +9,7 @@ from dashboard.oversight_payloads import Approval, Sampled
 from dashboard.payloads import Import
 
 FOUND = {"proven": "Proven", "unproven": "Not proven"}
+SHOWN_WHOLE, TALLEST = 20, 740  # rows of a sample that need no scrolling; pixels of a longer one
 SHOWN = ("evidence_ref", "phone", "name", "occurred_at", "method", "collection_point", "notice_id", "source_record_id")
 
 
@@ -61,6 +62,8 @@ def _sample(approval: Approval) -> None:
         before,
         key=f"sample_{approval.job.id}",
         hide_index=True,
+        height="content" if len(rows) <= SHOWN_WHOLE else TALLEST,
+        placeholder="",
         disabled=[name for name in before.columns if name not in ("Finding", "Note")] if not approval.mine else True,
         column_config={
             "Row": st.column_config.NumberColumn(width=70, pinned=True),
@@ -74,12 +77,20 @@ def _sample(approval: Approval) -> None:
 
 def _save(import_id: str, before: pl.DataFrame, edited: pl.DataFrame) -> None:
     words_of = {label: word for word, label in FOUND.items()}
-    changed = 0
+    changed = bare = 0
     for was, now in zip(before.iter_rows(named=True), edited.iter_rows(named=True), strict=True):
-        if (was["Finding"], was["Note"]) != (now["Finding"], now["Note"] or "") and now["Finding"]:
+        if (was["Finding"], was["Note"]) == (now["Finding"], now["Note"] or ""):
+            continue
+        if not now["Finding"]:
+            bare += 1
+        else:
             session.oversight().find_sampled(import_id, now["Row"], words_of[now["Finding"]], now["Note"] or "")
             changed += 1
-    st.toast(f"{format.count(changed)} findings saved")
+    if not changed:
+        st.warning("Nothing was saved: choose a finding in the table first. A note alone, or no finding, is none.")
+        return
+    rest = f"; {format.count(bare)} rows lack one" if bare else ""
+    st.toast(f"{format.count(changed)} {'finding' if changed == 1 else 'findings'} saved{rest}")
     st.rerun()
 
 
