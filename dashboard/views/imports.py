@@ -106,7 +106,9 @@ def _progress(import_id: str, zone: str) -> None:
         state = words.WORK.get(work.status, words.plain(work.status))
         st.caption(f"{state} · {format.size(work.bytes)} · started {format.instant(work.created_at, zone)}")
         if work.error:
-            st.error(markup.markdown_text(work.error))
+            st.error(markup.markdown_text(work.error[:1].upper() + work.error[1:]))
+        if work.dry_run and work.status == "cancelled":
+            st.caption("It ended before anything was recorded but the opt-outs of a file that was to be imported.")
         if work.status == "awaiting":
             st.info(
                 "Nothing but its opt-outs is written yet. "
