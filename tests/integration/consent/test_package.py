@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 import sys
 import zipfile
 from asyncio.subprocess import PIPE
@@ -194,6 +195,16 @@ async def test_a_stranger_checks_it_with_the_program_inside_and_nothing_of_ours(
         for line in script.read_text().splitlines()
         if line.startswith(("import ", "from "))
     }
+
+
+async def test_packed_again_by_somebody_who_unpacked_it_it_is_the_same_package(office: Office, tmp_path: Path) -> None:
+    path, _ = await office.build()
+    with zipfile.ZipFile(path) as package:
+        package.extractall(tmp_path / "unpacked")
+    again = Path(shutil.make_archive(str(tmp_path / "again"), "zip", tmp_path / "unpacked"))
+
+    assert "ledger/" in zipfile.ZipFile(again).namelist()
+    assert office.check(again).verdict == "PASS"
 
 
 async def test_without_a_fingerprint_the_key_is_not_verifiable(office: Office) -> None:
