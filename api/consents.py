@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.auth import AUDIT, CONSENT, EVERYBODY, READ_PEOPLE, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
+from api.sentences import WORDS
 from api.state import Db, Held, Now
 from api.state import Parts as ApiParts
 from core.consent.acts import MARKETING, Act, ActorType, Method
@@ -211,7 +212,7 @@ class LedgerController(Controller):
 class AuditIn(Struct, forbid_unknown_fields=True):
     """Which consents; without filters all of them."""
 
-    reason: Annotated[str, Meta(min_length=5, max_length=300)]
+    reason: Annotated[str, Meta(min_length=5, max_length=300, pattern=WORDS)]
     purpose: str | None = None
     country: Annotated[str, Meta(pattern=COUNTRY)] | None = None
     state: State | None = None

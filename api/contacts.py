@@ -13,6 +13,7 @@ from api.auth import CONSENT, READ_PEOPLE, AuthedRequest
 from api.campaign_shapes import MessageOut
 from api.paging import Cursor, Limit, PageOut, Words
 from api.privacy import HeldOut
+from api.sentences import WORDS
 from api.state import Db, Held
 from core.models import ConsentEvent, ConsentState, Contact
 from core.services import consents, contacts, erased, people
@@ -172,7 +173,9 @@ class ContactController(Controller):
         parts: Held,
         session: Db,
         phone: Annotated[str, QueryParameter(max_length=50, description="The number they state, in any spelling")],
-        reason: Annotated[str, QueryParameter(min_length=5, max_length=300, description="Why you look; it is logged")],
+        reason: Annotated[
+            str, QueryParameter(min_length=5, max_length=300, pattern=WORDS, description="Why you look; it is logged")
+        ],
     ) -> list[StubOut]:
         """Somebody who was erased complains: their sealed consents, and what was sent on them, by the number alone."""
         stubs = await erased.by_number(
@@ -212,7 +215,9 @@ class ContactController(Controller):
         contact_id: FromPath[UUID],
         request: AuthedRequest,
         session: Db,
-        reason: Annotated[str, QueryParameter(min_length=5, max_length=300, description="Why you look; it is logged")],
+        reason: Annotated[
+            str, QueryParameter(min_length=5, max_length=300, pattern=WORDS, description="Why you look; it is logged")
+        ],
     ) -> list[EvidenceOut]:
         """The evidence behind each event: compliance only, with a reason, and on record."""
         await contacts.get(session, contact_id)

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from api.auth import READ_MARKETING, AuthedRequest, allow
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
+from api.sentences import WORDS
 from api.state import Db, Held, Now
 from core import hooks as standard
 from core.errors import RuleViolation
@@ -66,7 +67,7 @@ class EventTypeOut(Struct):
 
 
 class ReasonIn(Struct, forbid_unknown_fields=True):
-    reason: Annotated[str, Meta(min_length=1, max_length=300)]
+    reason: Annotated[str, Meta(min_length=1, max_length=300, pattern=WORDS)]
 
 
 class ReplayIn(Struct, forbid_unknown_fields=True):

@@ -64,5 +64,5 @@ class ImportApprovalController(Controller):
         job = await imports.get(session, import_id, lock=True)
         why = imports_approval.refusal(job, reason=data.reason, actor=request.user)
         await imports_ending.finish(session, job, ImportStatus.CANCELLED, error=why, keyring=parts.keyring, now=now)
-        await people.note(session, request.user, "import.refused", "import", import_id)
+        await people.note(session, request.user, "import.refused", "import", import_id, reason=data.reason)
         return ImportOut.of(job, parts.settings)

@@ -8,6 +8,7 @@ import msgspec
 from litestar.datastructures import UploadFile
 from msgspec import Struct
 
+from api.sentences import WORDS
 from core.models import Import, ImportRow
 from core.services import imports, imports_approval
 from core.services.imports_approval import Attestation, Need, Sampled
@@ -186,7 +187,7 @@ class FindingIn(Struct, forbid_unknown_fields=True):
 
 
 class RefusalIn(Struct, forbid_unknown_fields=True):
-    reason: Annotated[str, msgspec.Meta(min_length=3, max_length=500)]
+    reason: Annotated[str, msgspec.Meta(min_length=3, max_length=500, pattern=WORDS)]
 
 
 class SampledOut(Struct):

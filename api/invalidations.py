@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.auth import AUDIT, CONSENT, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
+from api.sentences import WORDS
 from api.state import Db, Held, Now
 from core.models import Invalidation
 from core.services import invalidations, people
@@ -25,7 +26,7 @@ class InvalidationIn(Struct, forbid_unknown_fields=True):
 
     kind: InvalidationKind
     target: Annotated[str, Meta(min_length=1, max_length=LONGEST)]
-    reason: Annotated[str, Meta(min_length=5, max_length=300)]
+    reason: Annotated[str, Meta(min_length=5, max_length=300, pattern=WORDS)]
 
 
 class PreviewOut(Struct):

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from api.auth import AUDIT, CONSENT, EVERYBODY, AuthedRequest
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
+from api.sentences import WORDS
 from api.state import Db, Held, Now
 from core import queue
 from core.consent import ledger
@@ -98,7 +99,7 @@ class IntegrityOut(Struct):
 
 
 class RecoverIn(Struct, forbid_unknown_fields=True):
-    reason: Annotated[str, Meta(min_length=5, max_length=300)]
+    reason: Annotated[str, Meta(min_length=5, max_length=300, pattern=WORDS)]
     dry_run: bool = True
 
 
@@ -166,7 +167,7 @@ class DraftOut(Struct):
 
 
 class RejectIn(Struct, forbid_unknown_fields=True):
-    reason: Annotated[str, Meta(min_length=3, max_length=300)]
+    reason: Annotated[str, Meta(min_length=3, max_length=300, pattern=WORDS)]
 
 
 class EntryOut(Struct):

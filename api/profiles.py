@@ -13,6 +13,7 @@ from api.auth import READ_PEOPLE, AuthedRequest, allow
 from api.contacts import ContactOut, StateOut
 from api.idempotency import once
 from api.paging import Cursor, Limit, PageOut
+from api.sentences import WORDS
 from api.state import Db, Held, Now
 from core.errors import RuleViolation
 from core.models import AttributeDefinition, Contact
@@ -65,7 +66,7 @@ class UpsertOut(Struct):
 
 class MergeIn(Struct, forbid_unknown_fields=True):
     other_id: UUID
-    reason: Annotated[str, Meta(min_length=3, max_length=300)]
+    reason: Annotated[str, Meta(min_length=3, max_length=300, pattern=WORDS)]
 
 
 class ListOut(Struct):

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api import downloads
 from api.auth import CONSENT, READ_PEOPLE, AuthedRequest, allow
 from api.paging import Cursor, Limit, PageOut
+from api.sentences import WORDS
 from api.state import Db, Held, Now
 from core.errors import NotFound
 from core.services import contacts, holds, people, reply_texts
@@ -66,7 +67,7 @@ def _cells(hold: HoldOut) -> list[downloads.Cell]:
 
 
 class DecisionIn(Struct, forbid_unknown_fields=True):
-    reason: Annotated[str, Meta(min_length=3, max_length=300, description="Why; it is kept as evidence")]
+    reason: Annotated[str, Meta(min_length=3, max_length=300, pattern=WORDS, description="Why; it is kept as evidence")]
 
 
 class DecidedOut(Struct):

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, to_builtins
 from api.auth import MARKETING, READ_MARKETING, AuthedRequest
 from api.idempotency import once
 from api.paging import PageOut
-from api.sentences import DIGITS, SPELLED_NUMBER
+from api.sentences import DIGITS, SPELLED_NUMBER, WORDS
 from api.state import Db, Held, Now
 from core.errors import RuleViolation
 from core.models import Sender
@@ -49,7 +49,7 @@ class SenderChangeIn(Struct, forbid_unknown_fields=True):
 
 
 class ReasonIn(Struct, forbid_unknown_fields=True):
-    reason: Annotated[str, Meta(min_length=1, max_length=300)]
+    reason: Annotated[str, Meta(min_length=1, max_length=300, pattern=WORDS)]
 
 
 class SenderOut(Struct):

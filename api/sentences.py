@@ -15,6 +15,7 @@ from core.shapes import COUNTRY, CURRENCY
 DIGITS = r"^[0-9]{1,32}(?!\n)$"
 SPELLED_NUMBER = r"^[0-9 ()+./-]{6,30}(?!\n)$"
 LANGUAGE = r"^[a-z]{2,3}(_[A-Z]{2})?(?!\n)$"
+WORDS = r"\S"
 LOCAL_TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9](?!\n)$"
 _LOOKS = {
     COUNTRY: "a country's two capital letters, such as DE",
@@ -22,6 +23,7 @@ _LOOKS = {
     DIGITS: "1 to 32 digits",
     SPELLED_NUMBER: "a phone number with its country's prefix, such as +49 30 1234567",
     LANGUAGE: "a language code, such as en or pt_BR",
+    WORDS: "words, not only blanks",
     LOCAL_TIME: "a time of day such as 21:00",
 }
 _KINDS = {

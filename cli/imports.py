@@ -21,7 +21,7 @@ UNDONE = {
     "removed": "people removed",
     "restored": "people put back as they were",
     "memberships": "taken off their audience",
-    "kept": "people stay, because of what they said or were sent",
+    "kept": "people stay without a name, because of a consent or a message on record",
 }
 WAITING = ("waiting", "running", "undoing")
 ENDED = ("done", "checked", "awaiting", "paused", "undone")

@@ -63,8 +63,12 @@ def done_with(name: str) -> None:
 
 
 def ask_reason(label: str, *, key: str, act: Callable[[str], None], help_text: str, primary: bool = False) -> None:
-    """A button that opens a small form asking why; `act` gets the reason. Who acted and why goes to the audit log."""
-    with st.popover(label, key=f"{key}_open"):
+    """A button that opens a small form asking why; `act` gets the reason. Who acted and why goes to the audit log.
+
+    Once it is done the form closes, so that it does not hide what it led to.
+    """
+    opened = f"{key}_opened"
+    with st.popover(label, key=f"{key}_open_{st.session_state.get(opened, 0)}"):
         with st.form(f"{key}_form", border=False, clear_on_submit=True):
             st.caption(help_text)
             reason = (st.text_input("Reason", key=f"{key}_reason", max_chars=200) or "").strip()
@@ -73,6 +77,7 @@ def ask_reason(label: str, *, key: str, act: Callable[[str], None], help_text: s
             st.warning("Please say why: the reason is kept.")
         elif pressed:
             act(reason)
+            st.session_state[opened] = st.session_state.get(opened, 0) + 1
             st.rerun()
 
 

@@ -20,7 +20,7 @@ def verdicts(work: Import) -> None:
             "Verdict": [*(label for label, _, _ in rows), "Together"],
             "Rows": [format.count(number) for number in (*(row[2] for row in rows), counted)],
             "Share": [format.share(n / counted) if counted else format.DASH for n in (*(r[2] for r in rows), counted)],
-            "What it means": [*(meaning for _, meaning, _ in rows), ""],
+            "What it would mean" if work.dry_run else "What it means": [*(meaning for _, meaning, _ in rows), ""],
         }
     )
     if work.status in ("done", "checked", "undone") and counted == total:

@@ -31,6 +31,7 @@ def markdown_text(text: str) -> str:
 
 
 # 1,234 · 75.0 % · 12.50 EUR · 40.9–92.9 % · 75.0 % (6 / 8 delivered) · –
+LONGEST_WORD = 32  # characters that a column may be made as wide as
 _INSTANT = re.compile(r"\d{1,2} \w+ \d{4}, \d\d:\d\d \S+")  # as `format.instant` writes them
 _FIGURE = re.compile(rf"[{format.DASH}{format.MINUS}]?([\d,.{format.DASH}]+( %| [A-Z]{{3}})?)?( \([\d,]+ / [^)]*\))?")
 
@@ -61,6 +62,8 @@ def _unbroken(cell: str) -> str:
     if _INSTANT.fullmatch(cell):
         return escape(cell).replace(" ", "&nbsp;").replace(",&nbsp;", ", ")
     figure, bracket, rest = cell.partition(" (")
+    if any(len(word) > LONGEST_WORD for word in cell.split()):  # a hash, an address: it may break anywhere
+        return f'<span style="overflow-wrap:anywhere">{escape(cell)}</span>'
     if not bracket or not cell[:1].isdigit():
         return escape(cell).replace(" %", "&nbsp;%")
     keep = '<span style="white-space:nowrap">'

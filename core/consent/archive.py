@@ -17,6 +17,7 @@ How to check this package
 1. Install Python 3.11 or newer and the package "cryptography" (pip install cryptography).
 2. Ask the organisation, by another way than this file, for the fingerprint of its consent key.
 3. Run: python verify.py PACKAGE.zip --fingerprint FINGERPRINT
+   PACKAGE.zip is the file as it came, not the folder you unpacked it to.
 
 No network is used. PASS: everything agrees. FAIL: something was changed, and what. NOT VERIFIABLE: what this package
 cannot show by itself. A checkpoint that somebody else kept (a file like those in checkpoints/) makes the check

@@ -461,7 +461,8 @@ def verify(path: Path | str, fingerprint: str | None = None, checkpoint: str | N
         manifest = json.loads(raw)
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(manifest["public_key"]))
         known, files = sha256(key.public_bytes_raw()).hexdigest(), manifest["files"]
-        names = {name for name in package.namelist() if not name.startswith("manifest.")}
+        folders = {entry.filename for entry in package.infolist() if entry.is_dir() and not entry.file_size}
+        names = {name for name in package.namelist() if not name.startswith("manifest.")} - folders
         report.seen.update(files=len(names), key=1)
         fingerprint in (None, known) or report.fail("key", known, "the package is signed with another key")
         signed = is_signed(key, base64.b64decode(signature), raw)
@@ -487,7 +488,10 @@ if __name__ == "__main__":
     parser.add_argument("--fingerprint", help="of the organisation's key, learned by another way")
     parser.add_argument("--checkpoint", type=Path, help="a note that somebody else kept")
     options = parser.parse_args()
-    kept = options.checkpoint.read_text("utf-8") if options.checkpoint else None
-    report = verify(options.package, options.fingerprint, kept)
+    try:
+        kept = options.checkpoint.read_text("utf-8") if options.checkpoint else None
+        report = verify(options.package, options.fingerprint, kept)
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as wrong:
+        sys.exit(f"This cannot be checked ({wrong}). Give the ZIP file as it came, not the folder it was unpacked to.")
     sys.stdout.write("\n".join(report.lines()) + "\n")
     sys.exit(report.verdict != "PASS")

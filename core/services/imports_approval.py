@@ -68,7 +68,8 @@ async def attested(session: AsyncSession, said: Attestation, actor: Actor, *, no
         )
     role = normalize("NFC", " ".join(said.role.split()))
     if not 2 <= len(role) <= 100 or not role.isprintable():
-        raise RuleViolation("say in which role you vouch for the file, such as CRM manager", field="attestation.role")
+        told = "say in which role you vouch for the file, such as CRM manager: 2 to 100 characters on one line"
+        raise RuleViolation(told, field="attestation.role")
     user_id = actor.user_id or await session.scalar(select(ApiKey.created_by).where(ApiKey.id == actor.id))
     who = {"user_id": str(user_id)} if user_id else {}
     return {"name": normalize("NFC", actor.name), "role": role, "statement": STATEMENT, "at": timestamp(now), **who}
@@ -167,7 +168,7 @@ def _rows(numbers: Sequence[int]) -> str:
 def refusal(job: Import, *, reason: str, actor: Actor) -> str:
     """What whoever brought the file reads; raises as `find` does."""
     _check(job, actor)
-    return f"refused by {actor.name}: {mask_text(reason)}"
+    return f"refused by {actor.name}: {mask_text(reason.strip())}"
 
 
 def is_own(job: Import, actor: Actor) -> bool:

@@ -9,13 +9,17 @@ from dashboard import controls, format, markup, session, words
 from dashboard.chat_payloads import Hold
 
 PAGE = 20
+RESTRICTION = "restriction"  # a hold the person asked for: nothing they wrote is in doubt, and it never becomes a stop
 
 
 def _card(hold: Hold, zone: str) -> None:
     with st.container(border=True, key=f"hold_{hold.contact_id}"):
         left, right = st.columns([3, 1], vertical_alignment="center")
         with left:
-            st.markdown(f"> {markup.markdown_text(hold.words)}" if hold.words else "*There is no text.*")
+            if hold.reason == RESTRICTION:
+                st.markdown("**Nothing is sent while they want it so.** It stands until somebody lifts it.")
+            else:
+                st.markdown(f"> {markup.markdown_text(hold.words)}" if hold.words else "*There is no text.*")
             who = " · ".join(part for part in (hold.name, hold.phone_masked, hold.language) if part)
             st.caption(markup.markdown_text(who or "No name"))
             facts = [words.purpose(hold.purpose), words.consent_reason(hold.reason)]
@@ -31,12 +35,15 @@ def _buttons(hold: Hold) -> None:
     def decide(verb: str, reason: str) -> None:
         session.client().decide_hold(hold.contact_id, verb, reason)
 
+    is_asked = hold.reason == RESTRICTION
     controls.ask_reason(
-        "It was no stop",
+        "Lift it" if is_asked else "It was no stop",
         key=f"release_{hold.contact_id}",
         act=lambda reason: decide("release", reason),
         help_text="Messages go to this person again. The reason is kept as evidence.",
     )
+    if is_asked:
+        return
     controls.ask_reason(
         "It was a stop",
         key=f"withdraw_{hold.contact_id}",
@@ -49,7 +56,7 @@ def _buttons(hold: Hold) -> None:
 st.title("On hold")
 st.caption(
     "What these people wrote may have been a stop, so nothing goes to them. They were asked once; when nobody decides "
-    "within seven days, it counts as a stop."
+    "within seven days, it counts as a stop. Who asked to be sent nothing for a while is here too."
 )
 many = st.session_state.setdefault("holds_many", PAGE)
 query = (st.text_input("Search", key="holds_search", type="search", placeholder="Name, number or words") or "").strip()

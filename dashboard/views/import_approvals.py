@@ -9,6 +9,8 @@ from dashboard.oversight_payloads import Approval, Sampled
 from dashboard.payloads import Import
 
 FOUND = {"proven": "Proven", "unproven": "Not proven"}
+MARKS = tuple(FOUND.values())
+SHOWN_WHOLE, TALLEST = 20, 740  # rows of a sample that need no scrolling; pixels of a longer one
 SHOWN = ("evidence_ref", "phone", "name", "occurred_at", "method", "collection_point", "notice_id", "source_record_id")
 
 
@@ -23,13 +25,11 @@ def _since(work: Import, zone: str) -> str:
 def _frame(rows: list[Sampled]) -> pl.DataFrame:
     """A row of the sample a row, what they hold in the file's order of importance."""
     present = [name for name in SHOWN if any(name in (row.raw or {}) for row in rows)]
-    columns: dict[str, list[str | int | None]] = {
-        "Row": [row.row_number for row in rows],
-        "Finding": [FOUND.get(row.finding or "") for row in rows],
-    }
+    columns: dict[str, list[str] | list[int] | list[bool]] = {"Row": [row.row_number for row in rows]}
+    columns |= {label: [row.finding == word for row in rows] for word, label in FOUND.items()}
     columns |= {words.FIELDS.get(name, words.plain(name)): [_cell(row, name) for row in rows] for name in present}
     columns["Note"] = [row.note or "" for row in rows]
-    kinds = {name: pl.Int64 if name == "Row" else pl.String for name in columns}
+    kinds = {name: pl.Int64 if name == "Row" else pl.Boolean if name in MARKS else pl.String for name in columns}
     return pl.DataFrame(columns, schema=kinds)
 
 
@@ -46,29 +46,48 @@ def _sample(approval: Approval) -> None:
         "and write down whether it shows that this person agreed."
     )
     before = _frame(rows)
-    edited = st.data_editor(
-        before,
-        key=f"sample_{approval.job.id}",
-        hide_index=True,
-        disabled=[name for name in before.columns if name not in ("Finding", "Note")] if not approval.mine else True,
-        column_config={
-            "Row": st.column_config.NumberColumn(width=70, pinned=True),
-            "Finding": st.column_config.SelectboxColumn(options=list(FOUND.values()), width=110, pinned=True),
-            "Note": st.column_config.TextColumn(max_chars=500),
-        },
-    )
-    if not approval.mine and st.button("Save the findings", key="save_findings"):
+    with st.form(f"findings_{approval.job.id}", border=False):  # a form: the page does not start anew with every choice
+        edited = st.data_editor(
+            before,
+            key=f"sample_{approval.job.id}",
+            hide_index=True,
+            height="content" if len(rows) <= SHOWN_WHOLE else TALLEST,
+            placeholder="",
+            disabled=True if approval.mine else [name for name in before.columns if name not in (*MARKS, "Note")],
+            column_config={
+                "Row": st.column_config.NumberColumn(width=70, pinned=True),
+                **{label: st.column_config.CheckboxColumn(width=115, pinned=True) for label in MARKS},
+                "Note": st.column_config.TextColumn(max_chars=500),
+            },
+        )
+        pressed = st.form_submit_button("Save the findings", key="save_findings", disabled=approval.mine)
+    if pressed:
         _save(approval.job.id, before, edited)
 
 
 def _save(import_id: str, before: pl.DataFrame, edited: pl.DataFrame) -> None:
-    words_of = {label: word for word, label in FOUND.items()}
-    changed = 0
+    both = [row["Row"] for row in edited.iter_rows(named=True) if all(row[label] for label in MARKS)]
+    if both:
+        st.warning(f"Row {both[0]} has both marks: leave one of them. Nothing was saved.")
+        return
+    changed = bare = 0
     for was, now in zip(before.iter_rows(named=True), edited.iter_rows(named=True), strict=True):
-        if (was["Finding"], was["Note"]) != (now["Finding"], now["Note"] or "") and now["Finding"]:
-            session.oversight().find_sampled(import_id, now["Row"], words_of[now["Finding"]], now["Note"] or "")
+        marked = [word for word, label in FOUND.items() if now[label]]
+        if all(was[name] == bool(now[name]) for name in MARKS) and was["Note"] == (now["Note"] or ""):
+            continue
+        if marked:
+            session.oversight().find_sampled(import_id, now["Row"], marked[0], now["Note"] or "")
             changed += 1
-    st.toast(f"{format.count(changed)} findings saved")
+        else:
+            bare += 1
+    if not changed:
+        st.warning(
+            "Nothing was saved: mark a row in the table first. A note needs a mark beside it, "
+            "and a mark can be changed, not taken back."
+        )
+        return
+    rest = f"; {format.count(bare)} without a mark left out" if bare else ""
+    st.toast(f"{format.count(changed)} {'finding' if changed == 1 else 'findings'} saved{rest}")
     st.rerun()
 
 

@@ -82,8 +82,8 @@ def _controls(work: Import, zone: str) -> None:
         with st.popover("Undo this import", key="undo_open"):
             st.caption(
                 "People it brought are removed, values it changed go back, and it leaves its audience. "
-                "The consents it brought become invalid, so that nobody is messaged on them; opt-outs stay, and so "
-                "does everybody who was written to. "
+                "The consents it brought become invalid, so that nobody is messaged on them, and opt-outs stay. "
+                "Who has a consent on record or was written to stays too, without a name: the records name them. "
                 f"Possible until {format.instant(work.undo_until, zone)}."
             )
             if st.button("Undo it", key="undo_import", type="primary"):
@@ -94,7 +94,7 @@ def _controls(work: Import, zone: str) -> None:
             f"Undone: {format.count(taken.get('removed', 0))} people removed, "
             f"{format.count(taken.get('restored', 0))} put back as they were, "
             f"{format.count(taken.get('memberships', 0))} taken off the audience. "
-            f"{format.count(taken.get('kept', 0))} stay, because of what they said or were sent. "
+            f"{format.count(taken.get('kept', 0))} stay without a name, because of a consent or a message on record. "
             "Nobody is messaged on the consents it brought."
         )
 
@@ -106,7 +106,9 @@ def _progress(import_id: str, zone: str) -> None:
         state = words.WORK.get(work.status, words.plain(work.status))
         st.caption(f"{state} · {format.size(work.bytes)} · started {format.instant(work.created_at, zone)}")
         if work.error:
-            st.error(markup.markdown_text(work.error))
+            st.error(markup.markdown_text(work.error[:1].upper() + work.error[1:]))
+        if work.dry_run and work.status == "cancelled":
+            st.caption("It ended before anything was recorded but the opt-outs of a file that was to be imported.")
         if work.status == "awaiting":
             st.info(
                 "Nothing but its opt-outs is written yet. "

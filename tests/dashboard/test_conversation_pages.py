@@ -3,8 +3,10 @@
 from datetime import datetime
 from urllib.parse import parse_qs
 
+import httpx
 from msgspec import convert
 
+from core.settings import get_settings
 from core.statuses import Role
 from dashboard import answering, chat, words
 from dashboard.chat_payloads import Actions, Conditions, Hours, Line
@@ -91,6 +93,14 @@ def test_compliance_decides_about_a_hold_with_a_reason(busy_dashboard: Visit) ->
     at.button(key=key).click().run()
 
     assert "Nobody is on hold" in said(at)
+    with httpx.Client(base_url=get_settings().own_api_url) as http:
+        http.headers["Authorization"] = f"Bearer {at.session_state['session_token']}"
+        placed = http.post(f"/api/holds/{key.removeprefix('release_')}/place", json={"reason": "they asked for it"})
+        assert placed.status_code == 200
+    at.run()
+    assert "Nothing is sent while they want it so" in said(at)
+    assert [button.label for button in at.button if button.key == key] == ["Lift it"]
+    assert not [button for button in at.button if str(button.key).startswith("withdraw_")]
 
 
 def test_a_rule_is_tried_switched_off_and_a_new_one_added(busy_dashboard: Visit) -> None:

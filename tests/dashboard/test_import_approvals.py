@@ -24,6 +24,8 @@ def test_a_file_is_approved_once_every_proof_was_found_and_then_waits_no_more(da
     assert "501 of the opt-ins carry the same second, 1 May 2026, 09:30 CEST" in said(at)
     assert "2 rows, 0 looked at" in said(at)
     assert at.button(key="approve_import").disabled
+    at.button(key="save_findings").click().run()
+    assert "Nothing was saved" in said(at)
     found(at, 7, "proven")
     found(at, 9, "unproven")
     assert "2 rows, 2 looked at" in said(at) and at.button(key="approve_import").disabled

@@ -186,3 +186,10 @@ def test_a_refused_try_says_that_it_is_repeated_and_how_many_counted() -> None:
     said = timeline.sentence(refused)
 
     assert said == "WhatsApp refused it (Tea week) (error 131000); tried again, 2 of its tries counted"
+
+
+def test_a_long_word_breaks_so_that_it_pushes_no_column_out_of_a_narrow_page() -> None:
+    html = markup.table({"What": ["SHA-256 of the proof"], "As it was kept": ["7" * 64]})
+
+    assert f'<span style="overflow-wrap:anywhere">{"7" * 64}</span>' in html
+    assert "<td" in html and "anywhere" not in html.partition("As it was kept")[0]

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 import sys
 import zipfile
 from asyncio.subprocess import PIPE
@@ -170,25 +171,40 @@ async def test_a_stranger_checks_it_with_the_program_inside_and_nothing_of_ours(
     script.parent.mkdir()
     script.write_bytes(read(path)["verify/verify.py"])
 
-    async def run(fingerprint: str) -> tuple[int | None, str, str]:
-        command = [sys.executable, "-I", str(script), str(path), "--fingerprint", fingerprint]
+    async def run(fingerprint: str, package: Path = path) -> tuple[int | None, str, str]:
+        command = [sys.executable, "-I", str(script), str(package), "--fingerprint", fingerprint]
         process = await asyncio.create_subprocess_exec(*command, cwd=script.parent, stdout=PIPE, stderr=PIPE)
         out, err = await process.communicate()
         return process.returncode, out.decode(), err.decode()
 
     code, said, complaints = await run(built.fingerprint)
     bad_code, bad_said, _ = await run("00")
+    unpacked = await run(built.fingerprint, script.parent)
+    none = await run(built.fingerprint, script)
 
     assert (code, complaints) == (0, "")
     assert said.endswith("RESULT: PASS\n")
     assert "NOT VERIFIABLE outside checkpoint" in said
     assert bad_code == 1
     assert "another key" in bad_said
+    for status, checked, sentence in (unpacked, none):
+        assert (status, checked, sentence.count("\n")) == (1, "", 1)
+        assert sentence.endswith("Give the ZIP file as it came, not the folder it was unpacked to.\n")
     assert "core" not in {
         line.split()[1].split(".")[0]
         for line in script.read_text().splitlines()
         if line.startswith(("import ", "from "))
     }
+
+
+async def test_packed_again_by_somebody_who_unpacked_it_it_is_the_same_package(office: Office, tmp_path: Path) -> None:
+    path, _ = await office.build()
+    with zipfile.ZipFile(path) as package:
+        package.extractall(tmp_path / "unpacked")
+    again = Path(shutil.make_archive(str(tmp_path / "again"), "zip", tmp_path / "unpacked"))
+
+    assert "ledger/" in zipfile.ZipFile(again).namelist()
+    assert office.check(again).verdict == "PASS"
 
 
 async def test_without_a_fingerprint_the_key_is_not_verifiable(office: Office) -> None:
