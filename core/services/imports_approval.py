@@ -69,9 +69,22 @@ async def attested(session: AsyncSession, said: Attestation, actor: Actor, *, no
     role = normalize("NFC", " ".join(said.role.split()))
     if not 2 <= len(role) <= 100 or not role.isprintable():
         raise RuleViolation("say in which role you vouch for the file, such as CRM manager", field="attestation.role")
-    user_id = actor.user_id or await session.scalar(select(ApiKey.created_by).where(ApiKey.id == actor.id))
+    user_id = await behind(session, actor)
     who = {"user_id": str(user_id)} if user_id else {}
     return {"name": normalize("NFC", actor.name), "role": role, "statement": STATEMENT, "at": timestamp(now), **who}
+
+
+async def behind(session: AsyncSession, actor: Actor) -> UUID | None:
+    """The user who acts: behind a program's key, whoever made it."""
+    return actor.user_id or await session.scalar(select(ApiKey.created_by).where(ApiKey.id == actor.id))
+
+
+def vouched(earlier: dict[str, Any] | None, said: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The newest attestation; it names the users who vouched before, for none of them approves it."""
+    if earlier is None or said is None:
+        return said or earlier
+    known = {*earlier.get("before", "").split(), earlier.get("user_id", "")} - {"", said.get("user_id")}
+    return {**said, "before": " ".join(sorted(known))} if known else said
 
 
 def need(job: Import, settings: Settings) -> Need | None:
@@ -171,10 +184,10 @@ def refusal(job: Import, *, reason: str, actor: Actor) -> str:
 
 
 def is_own(job: Import, actor: Actor) -> bool:
-    """Whether they brought the file or vouched for it, so that somebody else has to decide."""
-    return actor.user_id is not None and (
-        actor.user_id == job.created_by or str(actor.user_id) == (job.attestation or {}).get("user_id")
-    )
+    """Whether they brought the file or ever vouched for it, so that somebody else has to decide."""
+    said = job.attestation or {}
+    who = {str(job.created_by), said.get("user_id"), *said.get("before", "").split()}
+    return actor.user_id is not None and str(actor.user_id) in who
 
 
 def _check(job: Import, actor: Actor) -> None:

@@ -61,14 +61,14 @@ def _sample(approval: Approval) -> None:
         before,
         key=f"sample_{approval.job.id}",
         hide_index=True,
-        disabled=[name for name in before.columns if name not in ("Finding", "Note")] if not approval.mine else True,
+        disabled=[name for name in before.columns if name not in ("Finding", "Note")],
         column_config={
             "Row": st.column_config.NumberColumn(width=70, pinned=True),
             "Finding": st.column_config.SelectboxColumn(options=list(FOUND.values()), width=110, pinned=True),
             "Note": st.column_config.TextColumn(max_chars=500),
         },
     )
-    if not approval.mine and st.button("Save the findings", key="save_findings"):
+    if st.button("Save the findings", key="save_findings"):
         _save(approval.job.id, before, edited)
 
 
@@ -84,9 +84,6 @@ def _save(import_id: str, before: pl.DataFrame, edited: pl.DataFrame) -> None:
 
 
 def _decide(approval: Approval) -> None:
-    if approval.mine:
-        st.info("You brought this file or vouched for it, so somebody else decides about it.")
-        return
     rows = [row for row in approval.sample if row.raw is not None]
     ready = all(row.finding == "proven" for row in rows)
     with st.container(horizontal=True):
@@ -125,5 +122,8 @@ with session.guard("approval"):
     import_report.claims(shown.job)
     with st.expander("What every row of the file would come to"):
         import_report.verdicts(shown.job)
-    _sample(shown)
-    _decide(shown)
+    if shown.mine:
+        st.info("You brought this file or vouched for it, so somebody else looks at its sample and decides.")
+    else:
+        _sample(shown)
+        _decide(shown)
