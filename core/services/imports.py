@@ -161,8 +161,9 @@ async def hold_back(session: AsyncSession, job: Import, settings: Settings, *, c
     now, it counts no more. Raises RuleViolation where a part of such a file was recorded already.
     """
     has_more = claimed is not None and (job.claims or {}).get("opt_ins", 0) > claimed
-    if has_more:
+    if has_more and job.approved_at is not None:
         job.approved_by = job.approved_at = None
+        job.claims = {name: said for name, said in (job.claims or {}).items() if name != imports_approval.SEEN}
     if has_more and not job.dry_run and job.rows_done and imports_approval.need(job, settings) is not None:
         raise RuleViolation("the file has more opt-ins than when its import began: upload it again")
     if job.dry_run or job.rows_done == 0:

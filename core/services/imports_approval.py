@@ -38,6 +38,7 @@ STATEMENT_TEXT = (
     "the way their row says. No number was bought, rented, guessed or taken from public places. The proof of every "
     "row exists where the row says, and I will show it when asked."
 )
+SEEN = "seen"  # of the claims: opt-ins that could be used when a sample of them was approved
 SAMPLE_SHARE = 0.02
 SAMPLE_LEAST, SAMPLE_MOST = 10, 100  # rows; more than a hundred nobody opens with care
 
@@ -170,6 +171,17 @@ async def approve(session: AsyncSession, job: Import, *, actor: Actor, now: date
     if open_rows:
         raise Conflict(f"open the proof of every row of the sample first: {_rows(open_rows)} not", rows=open_rows)
     job.approved_by, job.approved_at = actor.user_id, now
+    job.claims = {**(job.claims or {}), SEEN: job.verdicts.get(ImportOutcome.ACCEPTED, 0)}
+
+
+def refuse_more(job: Import, settings: Settings) -> None:
+    """Raise RuleViolation once so many more opt-ins were accepted than when it was approved that nobody saw them.
+
+    A row that could not be used when the sample was drawn can be by now: its notice was published, say.
+    """
+    seen = (job.claims or {}).get(SEEN)
+    if seen is not None and job.verdicts.get(ImportOutcome.ACCEPTED, 0) > seen + settings.import_approval_above:
+        raise RuleViolation(f"more opt-ins can be used now than the {seen:,} that were approved: upload the file again")
 
 
 def _rows(numbers: Sequence[int]) -> str:

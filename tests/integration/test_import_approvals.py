@@ -327,3 +327,32 @@ async def test_opt_ins_that_nobody_saw_are_not_recorded_with_those_that_were_app
     assert job["claims"]["opt_ins"] == LIMIT + 1
     assert (after["status"], after["approved_at"] is None) == (("failed", False) if is_begun else ("awaiting", True))
     assert await people_known(stack) == 0
+
+
+async def test_rows_that_can_be_used_since_the_approval_are_not_recorded_with_those_that_were_seen(
+    stack: Stack,
+) -> None:
+    officer = await stack.sign_in(Role.COMPLIANCE)
+    unknown = [consenting(f"+49170124{n:05}", notice_id="leaflet") for n in range(LIMIT + 9)]
+    job = await an_import(stack, csv_of([consenting("+491701239999"), *unknown]))
+    await find_all(officer, job)
+    await post(officer, f"/api/imports/{job['id']}/approve")
+    async with stack.sessions.begin() as session:
+        await consents.publish_notice(
+            session,
+            code="leaflet",
+            language="en",
+            controller="acme",
+            purposes=["marketing"],
+            text="We write to you about our products and offers.",
+            withdrawal_info="Write STOP to end it.",
+            keyring=stack.parts.keyring,
+            now=utc_now(),
+        )
+
+    await stack.work()
+
+    after = (await stack.client.get(f"/api/imports/{job['id']}")).json()
+    assert job["verdicts"] == {"accepted": 1, "not_sendable": LIMIT + 9}
+    assert (after["status"], await people_known(stack)) == ("failed", 0)
+    assert after["error"].startswith("more opt-ins can be used now than the 1")
