@@ -20,11 +20,15 @@ class ImportApprovalController(Controller):
     async def approval(
         self, import_id: FromPath[UUID], request: AuthedRequest, session: Db, parts: Held
     ) -> ApprovalOut:
-        """What there is to decide, with the sample's rows as they came; that you looked is written down."""
+        """What there is to decide, with the sample's rows as they came; that you looked is written down.
+
+        Whoever brought the file or vouched for it sees no rows, or could bring it again until they are convenient.
+        """
         job = await imports.get(session, import_id)
-        rows = [SampledOut.of(row) for row in await imports_approval.sample(session, import_id)]
+        mine = imports_approval.is_own(job, request.user)
+        rows = [] if mine else [SampledOut.of(row) for row in await imports_approval.sample(session, import_id)]
         await people.note_look(session, request.user, "import.sample_opened", "import", import_id)
-        return ApprovalOut(ImportOut.of(job, parts.settings), imports_approval.is_own(job, request.user), rows)
+        return ApprovalOut(ImportOut.of(job, parts.settings), mine, rows)
 
     @put("/sample/{row_number:int}", guards=[CONSENT], status_code=200)
     async def find(

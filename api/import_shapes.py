@@ -12,6 +12,7 @@ from api.sentences import WORDS
 from core.models import Import, ImportRow
 from core.services import imports, imports_approval
 from core.services.imports_approval import Attestation, Need, Sampled
+from core.services.imports_recording import DOWNLOADED
 from core.services.imports_rows import LEFT_OUT, Row, Value
 from core.settings import Settings
 from core.shapes import COUNTRY
@@ -158,7 +159,9 @@ class ImportRowOut(Struct):
 
     @classmethod
     def of(cls, row: ImportRow) -> Self:
-        return cls(row.row_number, row.verdict, row.reason, row.contact_id, row.raw)
+        """Of what is recorded only a sample is kept, and who brought the file is not to know which rows that is."""
+        raw = row.raw if row.verdict in DOWNLOADED else None
+        return cls(row.row_number, row.verdict, row.reason, row.contact_id, raw)
 
 
 class WhyOut(Struct):
@@ -205,7 +208,10 @@ class SampledOut(Struct):
 
 
 class ApprovalOut(Struct):
-    """An import that waits for a second person, with the rows they look at; `mine`: somebody else has to decide."""
+    """An import that waits for a second person, with the rows they look at.
+
+    `mine`: somebody else has to decide, and sees the rows.
+    """
 
     job: ImportOut
     mine: bool

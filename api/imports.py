@@ -124,7 +124,7 @@ class ImportController(Controller):
                     options=msgspec.structs.replace(read, audience_id=await _audience(session, options)),
                     audience_name=options.audience_name,
                     dry_run=options.dry_run,
-                    created_by=request.user.user_id,
+                    created_by=await imports_approval.behind(session, request.user),
                     attestation=said,
                 )
             except AppError:

@@ -1,6 +1,7 @@
 """Importing: a file read to its end, then recorded in chunks, resumed where it stopped; and taking an import back."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -117,13 +118,21 @@ async def _read(parts: Parts, job: Import, options: Options) -> Reading:
         nonlocal so_far
         so_far = rows
 
-    reading = asyncio.create_task(
-        asyncio.to_thread(read, Path(job.path), options, purposes=purposes, kinds=kinds, now=utc_now(), progress=heard)
-    )
+    # However late a file is read again, it says the same: what was in the future when it came is no consent later.
+    facts: dict[str, Any] = {"purposes": purposes, "kinds": kinds, "now": job.created_at, "progress": heard}
+    reading = asyncio.create_task(asyncio.to_thread(_read_unchanged, Path(job.path), job.sha256, options, facts))
     while not (await asyncio.wait({reading}, timeout=LOOK_S))[0]:
         async with parts.sessions.begin() as session:
             (await imports.get(session, job.id, lock=True)).rows_read = so_far
     return await reading
+
+
+def _read_unchanged(path: Path, sha256: str, options: Options, facts: dict[str, Any]) -> Reading:
+    """Read what was uploaded, and nothing that was put in its place: that was neither vouched for nor approved."""
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise RuleViolation("the uploaded file was changed on the server: upload it again")
+    return read(path, options, **facts)
 
 
 async def _begin(parts: Parts, import_id: UUID, *, again: bool) -> bool:
@@ -143,8 +152,10 @@ async def _note(parts: Parts, import_id: UUID, reading: Reading) -> Import:
     async with parts.sessions.begin() as session:
         job = await imports.get(session, import_id, lock=True)
         job.rows_total = job.rows_read = reading.rows
-        job.notes, job.claims = dict(sorted(reading.notes.items())), reading.claims.shown()
-        await imports.hold_back(session, job, parts.settings)
+        claimed = None if job.claims is None else job.claims["opt_ins"]
+        seen = {name: many for name, many in (job.claims or {}).items() if name == imports_approval.SEEN}
+        job.notes, job.claims = dict(sorted(reading.notes.items())), reading.claims.shown() | seen
+        await imports.hold_back(session, job, parts.settings, claimed=claimed)
     return job
 
 

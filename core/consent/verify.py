@@ -12,6 +12,7 @@ import json
 import re
 import sqlite3
 import sys
+import unicodedata
 import zipfile
 import zlib
 from collections import Counter, defaultdict, deque, namedtuple
@@ -32,32 +33,51 @@ except ImportError:
     sys.exit("verify.py needs the Python package cryptography, 40 or newer: pip install cryptography")
 
 CORES, CHANGED = "ledger/cores.ndjson", "came, went or was changed"
+NOTICES, PURPOSES, NOTE = "registries/notices.ndjson", "registries/purposes.ndjson", r"checkpoints/[0-9]{12}\.note"
+HEADERS = {
+    "data/consents.csv": "contact_id phone country purpose state grade method collection_point notice_id language"
+    " granted_at recorded_at expires_at reason overlays grant_seq head_seq",
+    "data/sends.csv": "message_id contact_id purpose permit_seq permit_head_seq permitted_at accepted_at status",
+}
 ROWS = {
-    "states": ("data/consents.csv", "contact_id", "purpose", "state", "grant_seq"),
+    "states": (
+        *("data/consents.csv", "contact_id", "purpose", "head_seq", "state", "grant_seq", "grade", "method"),
+        *("notice_id", "recorded_at", "expires_at"),
+    ),
     "sends": (
         *("data/sends.csv", "contact_id", "message_id", "purpose"),
-        "permit_seq",
-        "permit_head_seq",
-        "permitted_at",
+        *("permit_seq", "permit_head_seq", "permitted_at"),
     ),
     "evidence": ("subjects/evidence.ndjson", "event_id", "salt", "payload"),
 }
+COUNTED = {"states": "consents", "sends": "sends", "evidence": "evidence"}  # check → what the manifest calls it
+DATA = {CORES, NOTICES, PURPOSES, *(names[0] for names in ROWS.values())}  # what every package has
+BESIDE = ["summary.pdf", "summary.xlsx", "verify/verify.py", "verify/HOWTO.txt", "verify/expected-report.json"]
+# What reading a file raises when whoever wrote it wanted that, or did not know how.
+UNREADABLE = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, StopIteration),
+    *(csv.Error, zipfile.BadZipFile, zlib.error, EOFError),
+)
 POSITIVE, ENDING = {"GRANTED", "CONFIRMED", "REAFFIRMED"}, {"TENURE_CLOSED", "ERASED"}
 NEGATIVE = {"WITHDRAWN", "OBJECTED", "DECLINED", "META_STOPPED", "SUPPRESSED"}
 REVOKING = NEGATIVE | ENDING | {"EXPIRED", "INVALIDATED"}
+OTHERS = {"REQUESTED", "CORRECTION", "IDENTIFIER_LINKED", "META_RESUMED", "HOLD_PLACED", "HOLD_RELEASED"}
+PERSONS = POSITIVE | REVOKING | OTHERS | {"UNREACHABLE_SET", "UNREACHABLE_CLEARED", "REAFFIRM_DUE"}
+SYSTEM = {"NOTICE_PUBLISHED", "PURPOSE_CHANGED", "IMPORT_BATCH", "EXPORT_CREATED", "INTEGRITY_ALERT", "RECOVERY"}
 TARGETS = ("notice_id", "import_batch", "collection_point", "grant_id")
 PERSON, TOLERANCE, TTL = ("data_subject", "guardian"), timedelta(seconds=120), timedelta(hours=48)
+STEPPED_BACK = timedelta(seconds=60)  # a server's clock, before its sends are refused
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode  # RFC 8785
 
 # The keys of a core: what decides and many events share (their Kind); what only proves; what is each event's own.
 Kind = namedtuple(
     "Kind",
     "actor_type clock_flags collection_point event_type grade kept method min_grade next_state notice_hash notice_id"
-    " prev_state purpose sender_scope source",
+    " prev_state purpose schema sender_scope source tenant_id",
 )
 PROVING = (
     "actor_ref channel consent_kind controller_id evidence_kinds jurisdiction language lawful_basis"
-    " policy_hash reason rule_id schema tenant_id withdrawal_info"
+    " policy_hash reason rule_id withdrawal_info"
 )
 KEYS, LISTS = {*Kind._fields, *PROVING.split()}, {"clock_flags", "evidence_kinds", "kept"}
 ID, NUMBER, AT = '"([0-9a-f-]+)"', "([1-9][0-9]*)", r'"([0-9]{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"'
@@ -76,7 +96,25 @@ def parsed(text: bytes) -> dict[str, Any]:
     said = json.loads(text)
     if not isinstance(said, dict) or canonical(said).encode() != text:
         raise ValueError("not canonical")
+    if not text.isascii() and not unicodedata.is_normalized("NFC", text.decode()):
+        raise ValueError("not in normal form C")
     return said
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; raises ValueError when it says something twice."""
+    said = dict(pairs)
+    if len(said) < len(pairs):
+        raise ValueError("a key is there twice")
+    return said
+
+
+@lru_cache(1 << 12)
+def instant(text: str) -> datetime:
+    """Raises ValueError for anything but an instant as this ledger writes it."""
+    if not re.fullmatch(AT[2:-2], text):
+        raise ValueError("no instant")
+    return datetime.fromisoformat(text)
 
 
 def skeleton(own: tuple[bytes, ...]) -> bytes:
@@ -124,6 +162,10 @@ class Reader:
         kind = Kind._make(text if isinstance(text, str) else canonical(text) for text in said)
         number = self.kinds.setdefault(kind, len(self.kinds))
         return Form(cut, cut(line)[::2], skeleton(cut(line)[1::2]), kind, number)
+
+
+class Unbelievable(ValueError):
+    """An event that is canonical, and not one of ours."""
 
 
 class Event(namedtuple("Event", "seq number event_id commit at received_at recorded_at expires_at refs kind")):
@@ -281,8 +323,11 @@ class Rows:
 class Report:
     """What was looked at in a package, what was wrong with it, and what the package alone cannot show."""
 
-    def __init__(self, package: zipfile.ZipFile) -> None:
-        self.package, self.digests, self.notices, self.free = package, dict[str, str](), {"": ""}, dict[str, bool]()
+    package: zipfile.ZipFile
+
+    def __init__(self) -> None:
+        self.digests, self.notices, self.free = dict[str, str](), {"": ""}, dict[str, bool]()
+        self.published, self.days = dict[str, str](), defaultdict[str, set[timedelta]](set)
         self.reader = Reader()
         self.seen, self.wrong, self.unverifiable = Counter[str](), defaultdict[str, list[str]](list), dict[str, str]()
 
@@ -302,6 +347,38 @@ class Report:
         yield from (f"{'NOT VERIFIABLE':<15}{check}: {why}" for check, why in self.unverifiable.items())
         yield f"RESULT: {self.verdict}"
 
+    def check(self, fingerprint: str | None, checkpoint: str | None) -> None:
+        """Everything, from what was signed to each person's history."""
+        package, raw, signature = self.package, self.package.read("manifest.json"), self.package.read("manifest.sig")
+        manifest = json.loads(raw, object_pairs_hook=once)
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(manifest["public_key"]))
+        known, files = sha256(key.public_bytes_raw()).hexdigest(), manifest["files"]
+        folders = {entry.filename for entry in package.infolist() if entry.is_dir() and not entry.file_size}
+        names = Counter(name for name in package.namelist() if name not in folders)
+        self.seen.update(files=len(names) - 2, key=1)
+        fingerprint in (None, known) or self.fail("key", known, "the package is signed with another key")
+        signed = is_signed(key, base64.b64decode(signature), raw)
+        signed or self.fail("files", "manifest.json", "changed, or signed with another key")
+        for name, many in (names - Counter(["manifest.json", "manifest.sig"])).items():
+            if many > 1 or not (name in DATA or name in BESIDE or re.fullmatch(NOTE, name)):
+                self.fail("files", name, "no package has such a file, or it has it once")
+        for name in DATA - names.keys():
+            self.fail("files", name, CHANGED)
+        if type(manifest["size"]) is not int:
+            self.fail("files", "manifest.json", "the size is no whole number")
+        for name in (names.keys() - {"manifest.json", "manifest.sig"} | files.keys()) - ({CORES} & names.keys()):
+            deque(self.read(name) if name in names else (), maxlen=0)
+            self.digests.get(name) == files.get(name, "") or self.fail("files", name, CHANGED)
+        if not fingerprint:
+            self.unverifiable["key"] = "give --fingerprint, learned by another way than this package"
+        if not checkpoint:
+            self.unverifiable["outside checkpoint"] = "give --checkpoint, a note that somebody else kept"
+        if self.verdict == "PASS":
+            notes = [package.read(name).decode() for name in names if name.startswith("checkpoints/")]
+            roots = self.roots(key, [*notes, checkpoint] if checkpoint else notes, manifest)
+            self.registries()
+            self.ledger(manifest, roots)
+
     def read(self, name: str) -> Iterator[list[bytes]]:
         """A file's lines, many at a time; afterwards `digests` has the hash of what was read."""
         digest, rest, self.digests[name] = sha256(), b"", "unreadable"
@@ -318,62 +395,92 @@ class Report:
             yield [rest + b"\n"]  # a last line without an end: not canonical
 
     def objects(self, name: str) -> Iterator[Any]:
-        return (each for lines in self.read(name) for each in json.loads(b"[" + b",".join(lines) + b"]"))
+        for lines in self.read(name):
+            found = json.loads(b"[" + b",".join(lines) + b"]", object_pairs_hook=once)
+            if len(found) != len(lines):
+                raise ValueError(f"{name}: each line is one object")
+            yield from found
 
     def rows(self, name: str, *columns: str) -> Rows:
         if not name.endswith("csv"):
             return Rows(name, map(itemgetter(*columns), self.objects(name)))
-        rows = csv.reader(chain.from_iterable(b"\n".join(lines).decode().split("\n") for lines in self.read(name)))
-        header = next(rows)
-        pick, blank = itemgetter(*map(header.index, columns)), [""] * len(header)  # for rows that are too short
-        return Rows(name, (pick(row + blank) for row in rows if row))
+        lines = chain.from_iterable(b"\n".join(lines).decode().split("\n") for lines in self.read(name))
+        rows, header = csv.reader(lines, strict=True), HEADERS[name].split()
+        if next(rows) != header:
+            raise ValueError(f"{name}: its columns are {HEADERS[name]}")
+        return Rows(name, map(itemgetter(*map(header.index, columns)), self.whole(name, rows, len(header))))
+
+    def whole(self, name: str, rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
+        """Rows with as many cells as there are columns; the others fail and are blank."""
+        for row in filter(None, rows):
+            len(row) == width or self.fail("files", name, f"a row has {len(row)} cells where there are {width} columns")
+            yield row if len(row) == width else [""] * width
 
     def registries(self) -> None:
         """What was shown to people, and which purposes need no consent by their newest version."""
-        for purpose in sorted(self.objects("registries/purposes.ndjson"), key=itemgetter("version")):
+        for purpose in sorted(self.objects(PURPOSES), key=itemgetter("version")):
             self.free[purpose["code"]] = not purpose["needs_consent"]
-        for notice in self.objects("registries/notices.ndjson"):
+            self.days[purpose["code"]].add(timedelta(purpose["validity_days"]))
+            content = {key: purpose[key] for key in ("halted", "min_grade", "needs_consent", "validity_days")}
+            purpose["id"] not in self.published or self.fail("purposes", purpose["id"], "is there twice")
+            self.published[purpose["id"]] = sha256(canonical(content).encode()).hexdigest()
+        for notice in self.objects(NOTICES):
             content = {key: notice[key] for key in notice.keys() - {"id", "hash", "effective_from"}}
+            notice["id"] not in self.notices or self.fail("notices", notice["id"], "is there twice")
             self.notices[notice["id"]] = shown = sha256(canonical(content).encode()).hexdigest()
             shown == notice["hash"] or self.fail("notices", notice["id"], "changed")
-        self.seen["notices"] = len(self.notices) - 1
+        self.seen["notices"], self.seen["purposes"] = len(self.notices) - 1, len(self.published)
+        self.published |= self.notices
 
-    def roots(self, key: Ed25519PublicKey, notes: list[str], size: int) -> dict[int, bytes]:
+    def roots(self, key: Ed25519PublicKey, notes: list[str], manifest: dict[str, Any]) -> dict[int, bytes]:
         """What the key signed: the tree's root at each size."""
         roots: dict[int, bytes] = {}
         for note in notes:
             body, _, signatures = note.rpartition("\n\n")
-            blobs = [base64.b64decode(line.rsplit(" ", 1)[1]) for line in signatures.splitlines()]
-            if any(is_signed(key, blob[4:], f"{body}\n".encode()) for blob in blobs):
-                roots[int(body.splitlines()[1])] = base64.b64decode(body.splitlines()[2])
-            else:
+            blobs = [base64.b64decode(line.rpartition(" ")[2]) for line in signatures.splitlines()]
+            if not any(is_signed(key, blob[4:], f"{body}\n".encode()) for blob in blobs):
                 self.fail("checkpoints", "a checkpoint", "has a bad signature")
-        self.seen["checkpoints"] = len(notes)
+                continue
+            origin, size, root, *_ = [*body.splitlines(), "", ""]
+            known = roots.setdefault(int(size), base64.b64decode(root))
+            known == base64.b64decode(root) or self.fail("checkpoints", f"size {size}", "two ledgers were signed")
+            origin == manifest["origin"] or self.fail("checkpoints", f"size {size}", f"is of another ledger, {origin}")
+        self.seen["checkpoints"], size = len(notes), manifest["size"]
         size in roots or self.fail("checkpoints", size, "this size was never signed")
+        roots.get(size, b"").hex() == manifest["root"] or self.fail(
+            "checkpoints", size, "the manifest has another root"
+        )
         return roots
 
-    def ledger(self, size: int, roots: dict[int, bytes], digest: str | None) -> None:
+    def ledger(self, manifest: dict[str, Any], roots: dict[int, bytes]) -> None:
         """Events are sorted by person in a file, so that memory does not grow with the ledger."""
         sorting = sqlite3.connect("")
         sorting.execute("CREATE TABLE events (person, facts, kind)")
         known = self.seen.copy()
-        del known["checkpoints"], known["notices"]
-        sorting.executemany("INSERT INTO events VALUES (?, ?, ?)", self.chain(size, roots))
-        if self.digests[CORES] == digest:
+        del known["checkpoints"], known["notices"], known["purposes"]
+        tenant, is_all = (
+            manifest["origin"].removeprefix("kairan/"),
+            not any({**manifest["filters"], "as_of_seq": None}.values()),
+        )
+        sorting.executemany("INSERT INTO events VALUES (?, ?, ?)", self.chain(manifest["size"], roots, tenant))
+        if self.digests[CORES] == manifest["files"][CORES]:
             kinds, data = list(self.reader.kinds), {check: self.rows(*names) for check, names in ROWS.items()}
             events = sorting.execute("SELECT * FROM events ORDER BY person, rowid")
             for subject, each in groupby(events, itemgetter(0)):
-                self.replay(
-                    subject, [Event._make([*facts.split("\x1f"), kinds[kind]]) for _, facts, kind in each], **data
-                )
+                told = [Event._make([*facts.split("\x1f"), kinds[kind]]) for _, facts, kind in each]
+                self.replay(subject, told, is_all, data["states"], data["sends"], data["evidence"])
             for check, left in data.items():
-                self.seen[check] = left.taken
+                self.seen[check], said = left.taken, manifest["counts"][COUNTED[check]]
                 left.next is None or self.fail(check, left.name, "out of order, or not in the ledger")
+                left.taken == said or self.fail(check, left.name, f"{left.taken} rows where the manifest says {said}")
+            self.published.pop("")
+            for name in self.published:
+                self.fail("purposes" if name not in self.notices else "notices", name, "was never published")
         else:  # not the file that was signed: what was found in it means nothing
             self.seen, self.wrong = known, defaultdict(list, files=[f"{CORES}: {CHANGED}"])
         sorting.close()
 
-    def chain(self, size: int, roots: dict[int, bytes]) -> Iterator[tuple[str, str, int]]:
+    def chain(self, size: int, roots: dict[int, bytes], tenant: str) -> Iterator[tuple[str, str, int]]:
         """Each event of a person, found to be canonical, to follow the one before and to lead to a signed root."""
         seq, leaf, last, flags, peaks = 0, bytes(32), b"", 0, list[bytes]()
         for seq, line in enumerate(chain.from_iterable(self.read(CORES)), start=1):
@@ -388,13 +495,17 @@ class Report:
                 node == roots.pop(seq) or self.fail("checkpoints", f"size {seq}", "another ledger was signed")
             try:
                 own, form = self.reader.read(line)
-            except (ValueError, RecursionError):
-                self.fail("chain", f"event {seq}", "not canonical")
+                self.believe(own, form.kind, tenant)
+            except (ValueError, RecursionError) as wrong:
+                said_so = f" ({wrong})" if isinstance(wrong, Unbelievable) else ""
+                self.fail("chain", f"event {seq}", f"not canonical{said_so}")
                 continue
             event_id, commit, expires, claimed, said, heard, recorded, refs, at, _, number, subject = own
             (said == prev and at == b"%d" % seq) or self.fail("chain", f"event {seq}", "does not follow")
             recorded >= last or self.fail("chain", f"event {seq}", "recorded before its predecessor")
             kind, last = form.kind, recorded
+            if not subject:
+                self.publish(seq, parsed(refs or b"{}"))
             shown = self.notices.get(kind.notice_id)
             shown == kind.notice_hash or self.fail("notices", f"event {seq}", "another notice was shown")
             flags += kind.clock_flags.count('"') // 2
@@ -406,7 +517,28 @@ class Report:
         not roots or self.fail("checkpoints", f"sizes {sorted(roots)}", "the ledger is shorter than was signed")
         self.seen.update({"clock flags": flags, "chain": seq})
 
-    def replay(self, subject: str, events: list[Event], states: Rows, sends: Rows, evidence: Rows) -> None:
+    def believe(self, own: tuple[bytes, ...], kind: Kind, tenant: str) -> None:
+        """Raises ValueError for what no ledger of ours says of an event."""
+        event_id, _, expires, claimed, heard, recorded, source = *own[:4], *own[5:7], own[9]
+        if not (event_id and source and kind.actor_type and kind.event_type in (PERSONS if own[11] else SYSTEM)):
+            raise Unbelievable("there is no such event")
+        if (kind.schema, kind.tenant_id) != ("consent-event/1", tenant):
+            raise Unbelievable("of another ledger")
+        times = [instant(at.decode()) for at in (claimed, heard, recorded)]
+        if kind.event_type in POSITIVE:
+            ends = instant(expires.decode()) - min(times[:2])
+            if not kind.grade or (kind.purpose in self.days and ends not in self.days[kind.purpose]):
+                raise Unbelievable("it ends when no version of its purpose says")
+
+    def publish(self, seq: int, refs: dict[str, str]) -> None:
+        """A notice or a purpose is in the registries as it was published, or not at all."""
+        for thing in ("notice", "purpose"):
+            shown, sealed = self.published.pop(refs.get(f"{thing}_id", " "), None), refs.get(f"{thing}_hash")
+            shown in (None, sealed) or self.fail(f"{thing}s", f"event {seq}", f"another {thing} was published")
+
+    def replay(
+        self, subject: str, events: list[Event], is_all: bool, states: Rows, sends: Rows, evidence: Rows
+    ) -> None:
         """One person's history, against the proofs, the sends and the permissions said to be that person's."""
         person, lacking, said, sent = Person(), False, states.take(subject), sends.take(subject)
         if sent:
@@ -421,25 +553,45 @@ class Report:
                 opened = sha256(b"\x02" + bytes.fromhex(salt) + payload.encode()).hexdigest()
                 opened == event.commit or self.fail("evidence", event.seq, "its evidence was changed")
             lacking |= event.commit != "" and not proofs
+            len(proofs) < 2 or self.fail("evidence", event.seq, "has more than one proof")
             if sent:
                 self.judge(sent, person, event)
-        heads = {"0", *(event.seq for event in events)} if sent else set()
-        for _, message, _, _, head, _ in sent:
-            head in heads or self.fail("sends", message, "names an event that is not the person's")
+        recorded = {event.seq: event.recorded_at for event in events if sent}
+        for _, message, _, _, head, at in sent:
+            head == "0" or head in recorded or self.fail("sends", message, "names an event that is not the person's")
+            early = at < recorded.get(head, "") and instant(at) < instant(recorded[head]) - STEPPED_BACK
+            early and self.fail("sends", message, f"was allowed before event {head}, which it names")
+        [message for _, message, *_ in sent] == sorted({row[1] for row in sent}) or self.fail(
+            "sends", subject, "out of order, or twice"
+        )
         if said and lacking and not any(event.kind.event_type == "ERASED" for event in events):
             self.fail("evidence", subject, "evidence is missing")
-        for _, purpose, state, grant_seq in said:
-            track = person.track(purpose)
-            found = track.state(), track.standing.seq if track.standing else ""
-            found == (state, grant_seq) or self.fail("states", f"{subject} {purpose}", f"{found[0]} by the ledger")
+        self.stand(subject, said, person, events[-1].seq)
+        purposes = [purpose for _, purpose, *_ in said]
+        purposes == sorted({*purposes}) or self.fail("states", subject, "out of order, or twice")
+        not is_all or person.keys() <= {*purposes} or self.fail("states", subject, "a permission is left out")
         self.seen["replay"] += len(events)
+
+    def stand(self, subject: str, said: list[tuple[str, ...]], person: Person, last: str) -> None:
+        """The permissions said to be a person's, each with what the grant says that it rests on."""
+        for _, purpose, head, *row in said:
+            track = person.track(purpose)
+            found, grant = [track.state(), "", "", "", "", "", ""], track.standing
+            if grant is not None:
+                kind = grant.kind
+                found[1:] = grant.seq, kind.grade, kind.method, kind.notice_id, grant.recorded_at, grant.expires_at
+            found[:2] == row[:2] or self.fail("states", f"{subject} {purpose}", f"{found[0]} by the ledger")
+            found[2:] == row[2:] or self.fail("states", f"{subject} {purpose}", "its grant says something else")
+            head == last or self.fail("states", f"{subject} {purpose}", f"the newest event is {last}")
 
     def judge(self, sends: list[tuple[str, ...]], person: Person, event: Event | None) -> None:
         """The sends allowed when this was the person's newest event (or none was), and those that it forbade."""
         for _, message, purpose, permit, head, at in sends:
             if head == (event.seq if event else "0"):
                 track = person.track(purpose)
-                relied = track.standing and track.standing.seq == permit and at < track.standing.expires_at
+                relied = (
+                    track.standing and track.standing.seq == permit and at < track.standing.expires_at and instant(at)
+                )
                 good = track.state() not in ("withdrawn", "closed") if self.free.get(purpose) else relied
                 good or self.fail("sends", message, f"no valid consent behind it ({track.state()})")
             if event and event.kind.event_type in REVOKING and int(head) < int(event.seq) and at > event.recorded_at:
@@ -455,30 +607,18 @@ def is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
 
 
 def verify(path: Path | str, fingerprint: str | None = None, checkpoint: str | None = None) -> Report:
-    """The report on a package; `checkpoint` is the text of a note that somebody else kept."""
-    with zipfile.ZipFile(path) as package:
-        report, raw, signature = Report(package), package.read("manifest.json"), package.read("manifest.sig")
-        manifest = json.loads(raw)
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(manifest["public_key"]))
-        known, files = sha256(key.public_bytes_raw()).hexdigest(), manifest["files"]
-        folders = {entry.filename for entry in package.infolist() if entry.is_dir() and not entry.file_size}
-        names = {name for name in package.namelist() if not name.startswith("manifest.")} - folders
-        report.seen.update(files=len(names), key=1)
-        fingerprint in (None, known) or report.fail("key", known, "the package is signed with another key")
-        signed = is_signed(key, base64.b64decode(signature), raw)
-        signed or report.fail("files", "manifest.json", "changed, or signed with another key")
-        for name in (names | files.keys()) - ({CORES} & names):
-            deque(report.read(name) if name in names else (), maxlen=0)
-            report.digests.get(name) == files.get(name, "") or report.fail("files", name, CHANGED)
-        if not fingerprint:
-            report.unverifiable["key"] = "give --fingerprint, learned by another way than this package"
-        if not checkpoint:
-            report.unverifiable["outside checkpoint"] = "give --checkpoint, a note that somebody else kept"
-        if report.verdict == "PASS":
-            notes = [package.read(name).decode() for name in names if name.startswith("checkpoints/")]
-            roots = report.roots(key, [*notes, checkpoint] if checkpoint else notes, manifest["size"])
-            report.registries()
-            report.ledger(manifest["size"], roots, files.get(CORES))
+    """The report on a package; `checkpoint` is the text of a note that somebody else kept.
+
+    Raises OSError when the file cannot be opened, and nothing else: a package that cannot be read has failed.
+    """
+    with Path(path).open("rb") as file:
+        report = Report()
+        try:
+            with zipfile.ZipFile(file) as package:
+                report.package = package
+                report.check(fingerprint, checkpoint)
+        except UNREADABLE as broken:
+            report.fail("files", "the package", f"cannot be read: {type(broken).__name__} {str(broken)[:200]}")
     return report
 
 
@@ -491,7 +631,7 @@ if __name__ == "__main__":
     try:
         kept = options.checkpoint.read_text("utf-8") if options.checkpoint else None
         report = verify(options.package, options.fingerprint, kept)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as wrong:
+    except (OSError, ValueError) as wrong:
         sys.exit(f"This cannot be checked ({wrong}). Give the ZIP file as it came, not the folder it was unpacked to.")
     sys.stdout.write("\n".join(report.lines()) + "\n")
     sys.exit(report.verdict != "PASS")

@@ -153,11 +153,19 @@ async def forget_rows(session: AsyncSession, job: Import) -> None:
     job.rows_read, job.rows_done, job.verdicts = 0, 0, {}
 
 
-async def hold_back(session: AsyncSession, job: Import, settings: Settings) -> None:
+async def hold_back(session: AsyncSession, job: Import, settings: Settings, *, claimed: int | None) -> None:
     """Turn an import into a check when its consents may not be recorded yet; called once its file was read.
 
-    What the file says of people who do not want to be written to counts at once, whatever becomes of the rest.
+    What the file says of people who do not want to be written to counts at once, whatever becomes of the rest. An
+    approval is of what was there to see: when there are more opt-ins than were `claimed` before, since a purpose exists
+    now, it counts no more. Raises RuleViolation where a part of such a file was recorded already.
     """
+    has_more = claimed is not None and (job.claims or {}).get("opt_ins", 0) > claimed
+    if has_more and job.approved_at is not None:
+        job.approved_by = job.approved_at = None
+        job.claims = {name: said for name, said in (job.claims or {}).items() if name != imports_approval.SEEN}
+    if has_more and not job.dry_run and job.rows_done and imports_approval.need(job, settings) is not None:
+        raise RuleViolation("the file has more opt-ins than when its import began: upload it again")
     if job.dry_run or job.rows_done == 0:
         may_not = imports_approval.need(job, settings) is not None
         job.dry_run = job.dry_run or may_not
@@ -180,7 +188,7 @@ async def confirm(
     Raises Conflict for anything else, RuleViolation when there are opt-ins and nobody vouches for them.
     """
     job = await _in(session, import_id, (ImportStatus.CHECKED,), "only an import that was checked can be confirmed")
-    job.attestation = attestation or job.attestation
+    job.attestation = imports_approval.vouched(job.attestation, attestation)
     lacking = imports_approval.need(job, settings)
     if lacking is Need.ATTESTATION:
         raise RuleViolation(

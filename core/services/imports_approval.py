@@ -38,6 +38,7 @@ STATEMENT_TEXT = (
     "the way their row says. No number was bought, rented, guessed or taken from public places. The proof of every "
     "row exists where the row says, and I will show it when asked."
 )
+SEEN = "seen"  # of the claims: opt-ins that could be used when a sample of them was approved
 SAMPLE_SHARE = 0.02
 SAMPLE_LEAST, SAMPLE_MOST = 10, 100  # rows; more than a hundred nobody opens with care
 
@@ -70,9 +71,22 @@ async def attested(session: AsyncSession, said: Attestation, actor: Actor, *, no
     if not 2 <= len(role) <= 100 or not role.isprintable():
         told = "say in which role you vouch for the file, such as CRM manager: 2 to 100 characters on one line"
         raise RuleViolation(told, field="attestation.role")
-    user_id = actor.user_id or await session.scalar(select(ApiKey.created_by).where(ApiKey.id == actor.id))
+    user_id = await behind(session, actor)
     who = {"user_id": str(user_id)} if user_id else {}
     return {"name": normalize("NFC", actor.name), "role": role, "statement": STATEMENT, "at": timestamp(now), **who}
+
+
+async def behind(session: AsyncSession, actor: Actor) -> UUID | None:
+    """The user who acts: behind a program's key, whoever made it."""
+    return actor.user_id or await session.scalar(select(ApiKey.created_by).where(ApiKey.id == actor.id))
+
+
+def vouched(earlier: dict[str, Any] | None, said: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The newest attestation; it names the users who vouched before, for none of them approves it."""
+    if earlier is None or said is None:
+        return said or earlier
+    known = {*earlier.get("before", "").split(), earlier.get("user_id", "")} - {"", said.get("user_id")}
+    return {**said, "before": " ".join(sorted(known))} if known else said
 
 
 def need(job: Import, settings: Settings) -> Need | None:
@@ -158,6 +172,17 @@ async def approve(session: AsyncSession, job: Import, *, actor: Actor, now: date
     if open_rows:
         raise Conflict(f"open the proof of every row of the sample first: {_rows(open_rows)} not", rows=open_rows)
     job.approved_by, job.approved_at = actor.user_id, now
+    job.claims = {**(job.claims or {}), SEEN: job.verdicts.get(ImportOutcome.ACCEPTED, 0)}
+
+
+def refuse_more(job: Import, settings: Settings) -> None:
+    """Raise RuleViolation once so many more opt-ins were accepted than when it was approved that nobody saw them.
+
+    A row that could not be used when the sample was drawn can be by now: its notice was published, say.
+    """
+    seen = (job.claims or {}).get(SEEN)
+    if seen is not None and job.verdicts.get(ImportOutcome.ACCEPTED, 0) > seen + settings.import_approval_above:
+        raise RuleViolation(f"more opt-ins can be used now than the {seen:,} that were approved: upload the file again")
 
 
 def _rows(numbers: Sequence[int]) -> str:
@@ -172,10 +197,10 @@ def refusal(job: Import, *, reason: str, actor: Actor) -> str:
 
 
 def is_own(job: Import, actor: Actor) -> bool:
-    """Whether they brought the file or vouched for it, so that somebody else has to decide."""
-    return actor.user_id is not None and (
-        actor.user_id == job.created_by or str(actor.user_id) == (job.attestation or {}).get("user_id")
-    )
+    """Whether they brought the file or ever vouched for it, so that somebody else has to decide."""
+    said = job.attestation or {}
+    who = {str(job.created_by), said.get("user_id"), *said.get("before", "").split()}
+    return actor.user_id is not None and str(actor.user_id) in who
 
 
 def _check(job: Import, actor: Actor) -> None:

@@ -20,7 +20,7 @@ from core.consent.state import Grade, State, covers
 from core.db import copy_rows, expect_many
 from core.keys import Keyring
 from core.models import Contact, Import
-from core.services import audiences, consents, contacts, imports, imports_erased
+from core.services import audiences, consents, contacts, imports, imports_approval, imports_erased
 from core.services.imports_acts import Saying, Sayings, why
 from core.services.imports_columns import CONSENT_FIELDS, Options
 from core.services.imports_rows import Row, Value
@@ -186,7 +186,8 @@ async def prepare_chunk(
 async def finish_chunk(session: AsyncSession, prepared: Prepared, desk: Desk) -> bool:
     """Seal the chunk's consents and move the pointer past its rows, in the transaction it was prepared in.
 
-    False, and nothing done, when the import does not run any more; then the transaction is to be rolled back.
+    False, and nothing done, when the import does not run any more; then the transaction is to be rolled back. Raises
+    RuleViolation when more opt-ins could be used than were approved.
     """
     job = await imports.get(session, prepared.import_id, lock=True)
     if job.status is not ImportStatus.RUNNING:
@@ -195,6 +196,7 @@ async def finish_chunk(session: AsyncSession, prepared: Prepared, desk: Desk) ->
         await consents.seal(session, prepared.judged, keyring=desk.keyring, now=prepared.now)
     job.verdicts = dict(sorted((Counter(job.verdicts) + prepared.verdicts).items()))
     job.rows_done += prepared.rows
+    imports_approval.refuse_more(job, desk.settings)
     return True
 
 

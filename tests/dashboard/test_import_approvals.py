@@ -5,6 +5,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.settings import get_settings
 from core.statuses import Role
+from dashboard.api_client import ApiClient
 from dashboard.oversight_client import OversightClient
 from tests.dashboard.conftest import AWAITED, Visit, said
 
@@ -35,3 +36,7 @@ def test_a_file_is_approved_once_every_proof_was_found_and_then_waits_no_more(da
 
     assert not at.exception
     assert "No file waits for an approval." in said(at)
+    marketer = dashboard(Role.MARKETER)  # nobody works the file here, and while one waits nobody can be erased
+    with httpx.Client(base_url=get_settings().own_api_url) as http:
+        ended = ApiClient(http, marketer.session_state["session_token"]).steer_import(str(AWAITED), "cancel")
+    assert ended.status == "cancelled"

@@ -82,12 +82,21 @@ PEOPLE = {"inbox", "routing", "contacts"}
     ("role", "pages"),
     [
         (Role.ANALYST, REPORTS | {"webhooks", "hooks", "sources"}),
-        (Role.AUDITOR, {"consent_figures", "compliance", "registry", "audit_log"}),
+        (Role.AUDITOR, {"consent_figures", "compliance", "invalidations", "registry", "audit_log"}),
         (
             Role.COMPLIANCE,
             PEOPLE
             | {"overview", "audiences", "imports", "forms", "webhooks"}
-            | {"consent_figures", "compliance", "import_approvals", "holds", "data_requests", "registry", "audit_log"},
+            | {
+                "consent_figures",
+                "compliance",
+                "import_approvals",
+                "invalidations",
+                "holds",
+                "data_requests",
+                "registry",
+                "audit_log",
+            },
         ),
         (Role.APPROVER, REPORTS | PEOPLE | {"webhooks"}),
         (

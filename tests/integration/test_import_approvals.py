@@ -1,14 +1,21 @@
 """Consents in a file are recorded when somebody vouches for them, and many of them when a second person has looked."""
 
+import asyncio
 import json
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import msgspec
 import pytest
 from sqlalchemy import func, select
 
+from core.clock import utc_now
 from core.models import AuditEntry, ConsentEvent, Contact, Import
+from core.services import consents, imports_approval
+from core.services.people import Actor
 from core.statuses import Role
 from tests.factories import VOUCHED, an_import, consenting, csv_of
 from tests.integration.stack import Stack
@@ -127,11 +134,12 @@ async def test_nobody_approves_what_they_brought_or_vouched_for(stack: Stack) ->
     job = answer.json()
 
     own = (await admin.get(f"/api/imports/{job['id']}/approval")).json()
+    shown = (await officer.get(f"/api/imports/{job['id']}/approval")).json()
     refused = await admin.put(
-        f"/api/imports/{job['id']}/sample/{own['sample'][0]['row_number']}", json={"finding": "proven"}
+        f"/api/imports/{job['id']}/sample/{shown['sample'][0]['row_number']}", json={"finding": "proven"}
     )
 
-    assert (own["mine"], refused.status_code) == (True, 403)
+    assert (own["mine"], own["sample"], refused.status_code) == (True, [], 403)
     assert (await post(admin, f"/api/imports/{job['id']}/approve", status=403))["code"] == "forbidden"
     await post(stack.client, f"/api/imports/{job['id']}/approve", status=403)  # a marketer never does
     await find_all(officer, job)
@@ -224,3 +232,129 @@ async def test_who_said_no_in_a_file_that_waits_is_left_alone_at_once_and_whatev
     done = (await stack.client.get(f"/api/imports/{again['id']}")).json()
     assert (done["status"], done["verdicts"]) == ("done", {"accepted": LIMIT + 1, "opt_out_applied": 2})
     assert await people_known(stack) == LIMIT + 3
+
+
+async def test_who_brought_a_file_does_not_learn_which_rows_are_the_sample(stack: Stack) -> None:
+    job = await an_import(stack, a_list(LIMIT + 30))
+
+    rows = (await stack.client.get(f"/api/imports/{job['id']}/rows", params={"limit": 200})).json()["items"]
+
+    assert (job["status"], len(rows)) == ("awaiting", LIMIT + 30)
+    assert [row for row in rows if row["raw"] is not None] == []
+
+
+async def test_somebody_elses_word_does_not_let_those_decide_who_brought_the_file_or_vouched_before(
+    stack: Stack,
+) -> None:
+    officer, admin = await stack.sign_in(Role.COMPLIANCE), await stack.sign_in(Role.ADMIN)
+    key = (await admin.post("/api/keys", json={"name": "CRM", "role": "marketer"})).json()["secret"]
+    files, options = {"file": ("people.csv", a_list(LIMIT + 1), "text/csv")}, {"dry_run": True}
+    headers = {"authorization": f"Bearer {key}"}
+    sent = await stack.client.post("/api/imports", files=files, data={"options": json.dumps(options)}, headers=headers)
+    vouched = await an_import(stack, a_list(LIMIT + 1), dry_run=True)
+    await stack.work()
+
+    await post(stack.client, f"/api/imports/{sent.json()['id']}/confirm", {"attestation": VOUCHED})
+    await post(admin, f"/api/imports/{vouched['id']}/confirm", {"attestation": VOUCHED})
+    by_key = (await admin.get(f"/api/imports/{sent.json()['id']}/approval")).json()
+    async with stack.sessions() as session:
+        stored = await session.get_one(Import, UUID(vouched["id"]))
+        marketer = Actor(id=stored.created_by, name="Marketer", role=Role.COMPLIANCE, user_id=stored.created_by)
+        earlier = Import(created_by=None, attestation=stored.attestation)
+
+    assert (by_key["job"]["status"], by_key["mine"]) == ("awaiting", True)
+    assert imports_approval.is_own(earlier, marketer), "they vouched when they uploaded it"
+    await find_all(officer, sent.json())
+    await post(officer, f"/api/imports/{sent.json()['id']}/approve")
+
+
+async def test_a_file_that_is_another_one_by_now_is_not_recorded(stack: Stack) -> None:
+    officer = await stack.sign_in(Role.COMPLIANCE)
+    job = await an_import(stack, a_list(LIMIT + 1))
+    await find_all(officer, job)
+    async with stack.sessions() as session:
+        path = Path((await session.get_one(Import, UUID(job["id"]))).path)
+    path.write_bytes(a_list(LIMIT + 90))
+
+    await post(officer, f"/api/imports/{job['id']}/approve")
+    await stack.work()
+
+    after = (await stack.client.get(f"/api/imports/{job['id']}")).json()
+    assert (after["status"], await people_known(stack)) == ("failed", 0)
+    assert after["error"].startswith("the uploaded file was changed")
+
+
+async def test_what_was_in_the_future_when_the_file_came_is_no_consent_when_it_is_recorded(stack: Stack) -> None:
+    soon = (utc_now() + timedelta(seconds=2)).isoformat()
+    rows = [consenting(f"+49170123{n:05}", occurred_at=soon) for n in range(LIMIT + 4)]
+    job = await an_import(stack, csv_of([consenting("+491701239999"), *rows]), dry_run=True)
+    await asyncio.sleep(2)
+
+    await post(stack.client, f"/api/imports/{job['id']}/confirm")
+    await stack.work()
+
+    after = (await stack.client.get(f"/api/imports/{job['id']}")).json()
+    assert (job["claims"]["opt_ins"], after["status"]) == (1, "done")
+    assert after["verdicts"] == job["verdicts"] == {"accepted": 1, "rejected": LIMIT + 4}
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_opt_ins_that_nobody_saw_are_not_recorded_with_those_that_were_approved(
+    stack: Stack, is_begun: bool
+) -> None:
+    officer = await stack.sign_in(Role.COMPLIANCE)
+    unknown = [consenting(f"+49170124{n:05}", purpose="marketing.games") for n in range(LIMIT + 9)]
+    many = [consenting(f"+49170123{n:05}") for n in range(LIMIT + 1)]
+    job = await an_import(stack, csv_of([*many, *unknown]))
+    await find_all(officer, job)
+    await post(officer, f"/api/imports/{job['id']}/approve")
+    async with stack.sessions.begin() as session:
+        await consents.put_purpose(
+            session,
+            code="marketing.games",
+            controller="acme",
+            description={"en": "Games"},
+            min_grade="C",
+            validity_days=90,
+            needs_consent=True,
+            keyring=stack.parts.keyring,
+            now=utc_now(),
+        )
+        if is_begun:
+            (await session.get_one(Import, UUID(job["id"]))).rows_done = 1
+
+    await stack.work()
+
+    after = (await stack.client.get(f"/api/imports/{job['id']}")).json()
+    assert job["claims"]["opt_ins"] == LIMIT + 1
+    assert (after["status"], after["approved_at"] is None) == (("failed", False) if is_begun else ("awaiting", True))
+    assert await people_known(stack) == 0
+
+
+async def test_rows_that_can_be_used_since_the_approval_are_not_recorded_with_those_that_were_seen(
+    stack: Stack,
+) -> None:
+    officer = await stack.sign_in(Role.COMPLIANCE)
+    unknown = [consenting(f"+49170124{n:05}", notice_id="leaflet") for n in range(LIMIT + 9)]
+    job = await an_import(stack, csv_of([consenting("+491701239999"), *unknown]))
+    await find_all(officer, job)
+    await post(officer, f"/api/imports/{job['id']}/approve")
+    async with stack.sessions.begin() as session:
+        await consents.publish_notice(
+            session,
+            code="leaflet",
+            language="en",
+            controller="acme",
+            purposes=["marketing"],
+            text="We write to you about our products and offers.",
+            withdrawal_info="Write STOP to end it.",
+            keyring=stack.parts.keyring,
+            now=utc_now(),
+        )
+
+    await stack.work()
+
+    after = (await stack.client.get(f"/api/imports/{job['id']}")).json()
+    assert job["verdicts"] == {"accepted": 1, "not_sendable": LIMIT + 9}
+    assert (after["status"], await people_known(stack)) == ("failed", 0)
+    assert after["error"].startswith("more opt-ins can be used now than the 1")

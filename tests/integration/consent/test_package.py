@@ -378,9 +378,12 @@ async def test_an_outside_checkpoint_finds_a_ledger_that_was_rewritten_and_signe
     kept = files[max(name for name in files if name.endswith(".note"))].decode()
     files["ledger/cores.ndjson"] = _chained([event | {"jurisdiction": "US"} for event in _lines(files)])
     leaves = [hashlib.sha256(b"\x00" + line).digest() for line in files["ledger/cores.ndjson"].splitlines()]
+    manifest = json.loads(files["manifest.json"])
     for name in [name for name in files if name.endswith(".note")]:
         size = int(files[name].decode().splitlines()[1])
-        files[name] = keyring.sign_checkpoint("kairan/x", size, merkle_root(leaves[:size])).encode()
+        files[name] = keyring.sign_checkpoint(manifest["origin"], size, merkle_root(leaves[:size])).encode()
+    manifest["root"] = merkle_root(leaves).hex()
+    files["manifest.json"] = json.dumps(manifest).encode()
     write(path, sealed_again(files, keyring))
 
     assert office.check(path).verdict == "PASS"
