@@ -187,9 +187,12 @@ async def test_a_stranger_checks_it_with_the_program_inside_and_nothing_of_ours(
     assert "NOT VERIFIABLE outside checkpoint" in said
     assert bad_code == 1
     assert "another key" in bad_said
-    for status, checked, sentence in (unpacked, none):
-        assert (status, checked, sentence.count("\n")) == (1, "", 1)
-        assert sentence.endswith("Give the ZIP file as it came, not the folder it was unpacked to.\n")
+    assert unpacked[:2] == (1, "")
+    assert unpacked[2].count("\n") == 1
+    assert unpacked[2].endswith("Give the ZIP file as it came, not the folder it was unpacked to.\n")
+    assert none[0] == 1
+    assert "the package: cannot be read" in none[1]
+    assert none[1].endswith("RESULT: FAIL\n")
     assert "core" not in {
         line.split()[1].split(".")[0]
         for line in script.read_text().splitlines()
