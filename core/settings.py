@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         "C", pattern=r"^[ABC]$", description="Weakest evidence grade marketing may rely on"
     )
     import_approval_above: int = Field(
-        500, ge=0, description="Opt-ins in a file above which a second person has to approve it"
+        500, ge=0, description="Opt-ins one person may bring in files in a day; beyond it a second person approves"
     )
     worker_concurrency: int = Field(50, ge=1, le=50, description="Requests one send batch keeps in flight")
     media_max_mb: int = Field(25, ge=1, le=100, description="Largest file of a person that is fetched, in MB")

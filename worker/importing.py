@@ -154,7 +154,14 @@ async def _note(parts: Parts, import_id: UUID, reading: Reading) -> Import:
         job.rows_total = job.rows_read = reading.rows
         claimed = None if job.claims is None else job.claims["opt_ins"]
         seen = {name: many for name, many in (job.claims or {}).items() if name == imports_approval.SEEN}
-        job.notes, job.claims = dict(sorted(reading.notes.items())), reading.claims.shown() | seen
+        job.notes, job.claims = (
+            dict(sorted(reading.notes.items())),
+            {
+                **reading.claims.shown(),
+                **seen,
+                **await imports_approval.besides(session, job),
+            },
+        )
         await imports.hold_back(session, job, parts.settings, claimed=claimed)
     return job
 

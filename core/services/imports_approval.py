@@ -1,9 +1,9 @@
 """Consents in a file: who vouches for them, and the second person who looks before many are recorded.
 
-No opt-in of a file is recorded until somebody who is known has made the statement below; of a file with more than
-`KAIRAN_IMPORT_APPROVAL_ABOVE` none until somebody else, of compliance, has opened the proof of a random sample and
-found every one in order. Opt-outs wait for nobody: those of a file that somebody asked for are recorded at once, and
-stay whatever becomes of the rest.
+No opt-in of a file is recorded until somebody who is known has made the statement below. Nobody brings more than
+`KAIRAN_IMPORT_APPROVAL_ABOVE` in a day alone: then somebody else, of compliance, has to open the proof of a random
+sample of the file and find every one in order. Opt-outs wait for nobody: those of a file that somebody asked for are
+recorded at once, and stay whatever becomes of the rest.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from math import ceil
 from typing import Any
@@ -38,6 +38,7 @@ STATEMENT_TEXT = (
     "the way their row says. No number was bought, rented, guessed or taken from public places. The proof of every "
     "row exists where the row says, and I will show it when asked."
 )
+BESIDES = "besides"  # of the claims: opt-ins the same person brought alone in the day before, in other files
 SEEN = "seen"  # of the claims: opt-ins that could be used when a sample of them was approved
 SAMPLE_SHARE = 0.02
 SAMPLE_LEAST, SAMPLE_MOST = 10, 100  # rows; more than a hundred nobody opens with care
@@ -89,12 +90,22 @@ def vouched(earlier: dict[str, Any] | None, said: dict[str, Any] | None) -> dict
     return {**said, "before": " ".join(sorted(known))} if known else said
 
 
+async def besides(session: AsyncSession, job: Import) -> dict[str, int]:
+    """Opt-ins whoever brought the file brought in a day without a second person: a file cut in pieces is one."""
+    alone = (Import.created_by == job.created_by, Import.approved_at.is_(None), Import.dry_run.is_(False))
+    same_day = Import.created_at.between(job.created_at - timedelta(days=1), job.created_at)
+    claimed = func.sum(Import.claims["opt_ins"].as_integer())
+    many = await session.scalar(select(claimed).where(*alone, same_day, Import.id != job.id))
+    return {BESIDES: int(many)} if many else {}
+
+
 def need(job: Import, settings: Settings) -> Need | None:
     """What the import lacks; None also while nobody knows yet what the file claims."""
     opt_ins = (job.claims or {}).get("opt_ins", 0)
     if opt_ins and job.attestation is None:
         return Need.ATTESTATION
-    if opt_ins > settings.import_approval_above and job.approved_at is None:
+    alone = opt_ins + (job.claims or {}).get(BESIDES, 0) if opt_ins else 0
+    if alone > settings.import_approval_above and job.approved_at is None:
         return Need.APPROVAL
     return None
 

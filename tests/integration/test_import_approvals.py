@@ -358,3 +358,15 @@ async def test_rows_that_can_be_used_since_the_approval_are_not_recorded_with_th
     assert job["verdicts"] == {"accepted": 1, "not_sendable": LIMIT + 9}
     assert (after["status"], await people_known(stack)) == ("failed", 0)
     assert after["error"].startswith("more opt-ins can be used now than the 1")
+
+
+async def test_a_file_cut_in_pieces_is_one(stack: Stack) -> None:
+    rows = [consenting(f"+49170123{n:05}") for n in range(2 * LIMIT)]
+
+    first = await an_import(stack, csv_of(rows[: LIMIT - 1]))
+    second = await an_import(stack, csv_of(rows[LIMIT - 1 : LIMIT + 2]))
+
+    assert (first["status"], second["status"], second["needs"]) == ("done", "awaiting", "approval")
+    assert await people_known(stack) == LIMIT - 1
+    contacts_only = await an_import(stack, csv_of([{"phone": row["phone"]} for row in rows]))
+    assert contacts_only["status"] == "done", "who agrees to nothing needs nobody's approval"
