@@ -175,7 +175,7 @@ async def _checked(parts: Parts, import_id: UUID, reading: Reading) -> None:
         job = await imports.get(session, import_id, lock=True)
         if job.status is ImportStatus.RUNNING:
             await imports_approval.keep(session, job, rows)
-            imports.checked(job, parts.settings, now=utc_now())
+            imports.end_check(job, parts.settings, now=utc_now())
 
 
 async def _done(parts: Parts, import_id: UUID) -> int:

@@ -30,6 +30,8 @@ ACCENT = "#0072B2"
 GLOSSARY = (
     ("subscribed", "the person agreed, and the consent is in force"),
     ("withdrawn", "the person said stop, or is treated as if they had"),
+    ("expired, none", "the consent was older than its validity; or nothing given counts"),
+    ("invalid", "what the consent rested on turned out bad: its notice, file or collection point"),
     (
         "grade A to E",
         "how well a consent is proven: A is confirmed from the person's own WhatsApp account, E proves nothing",

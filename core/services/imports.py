@@ -173,7 +173,7 @@ async def hold_back(session: AsyncSession, job: Import, settings: Settings, *, c
         job.outs_recorded = job.outs_recorded or (job.wanted and may_not and has_outs)
 
 
-def checked(job: Import, settings: Settings, *, now: datetime) -> None:
+def end_check(job: Import, settings: Settings, *, now: datetime) -> None:
     """Every row has its verdict: what was asked for by somebody who vouches waits for the second person."""
     asks_approval = job.wanted and imports_approval.need(job, settings) is Need.APPROVAL
     job.status = ImportStatus.AWAITING if asks_approval else ImportStatus.CHECKED
